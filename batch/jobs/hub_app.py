@@ -47,7 +47,7 @@ def app_token(server: Server, scopes: Iterable[str], *, now: float) -> Token:
     )
 
 
-def told_of_hub(server: Server, config: Config) -> JupyterHub:
+def hub_for_jupyter(server: Server, config: Config) -> JupyterHub:
     """Return what a stock Jupyter server is told about the hub."""
     return JupyterHub(
         prefix=f"{base_path(config)}hub/",

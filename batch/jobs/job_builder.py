@@ -14,7 +14,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from batch.contract import JobSpec, Passport, Resources, Setup
-from batch.jobs.hub_app import SINGLEUSER, SOCKET_OPTIONS, api_environment, hub_environment, told_of_hub
+from batch.jobs.hub_app import SINGLEUSER, SOCKET_OPTIONS, api_environment, hub_environment, hub_for_jupyter
 from state.config.addresses import EVERYWHERE, base_path, in_url, own_url
 from state.config.tables import Config, ProfileConfig
 from state.names import server_path
@@ -177,7 +177,7 @@ def job_spec(
         start_window=float(cluster.start_window if cluster else 300),
         record=server,
         shared_node_port=profile.shared_node_port,
-        jupyter=told_of_hub(server, config) if profile.app == "jupyter" else None,
+        jupyter=hub_for_jupyter(server, config) if profile.app == "jupyter" else None,
         resources=asks,
         setup=_setup(profile, values),
         passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,

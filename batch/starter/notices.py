@@ -18,7 +18,7 @@ class Notices:
         self.folder = folder
         self.log = log
         self.memory = memory
-        self.told_faults: "set[str]" = set()
+        self.reported_faults: "set[str]" = set()
 
     def build(self, code: str, detail: str = "") -> str:
         """Return the report of one notice."""
@@ -28,8 +28,8 @@ class Notices:
         """Return reports on writes that have failed since the last call; each place is reported once."""
         reports = []
         for what, owner in (("folder", self.folder), ("log", self.log)):
-            if owner.fault is not None and what not in self.told_faults:
-                self.told_faults.add(what)
+            if owner.fault is not None and what not in self.reported_faults:
+                self.reported_faults.add(what)
                 reports.append(self.build("cannot-write", "%s: %s" % (self.folder.path, owner.fault.strerror)))
         return reports
 

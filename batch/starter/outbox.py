@@ -42,7 +42,7 @@ class Outbox:
             self.put(report)
         self.latest = report
 
-    def hurry(self) -> None:
+    def end_pause(self) -> None:
         """End a pause early."""
         self.next_send = 0.0
 

@@ -165,7 +165,7 @@ class Starter:
             now = time.monotonic()
             if self.warned:
                 outbox.put(self.warn())
-                outbox.hurry()
+                outbox.end_pause()
             for report in upkeep.reports(now):
                 outbox.put(report)
             seen = None if activity is None else activity.look(now)

@@ -47,11 +47,11 @@ def admin_after(user: User, verdict: Verdict, provider: ProviderConfig) -> tuple
     provider.
     """
     if verdict.admin:
-        given_by_admin = user.admin and not user.admin_by
-        return True, "" if given_by_admin else verdict.by
+        granted_by_admin = user.admin and not user.admin_by
+        return True, "" if granted_by_admin else verdict.by
     of_another_provider = user.admin_by not in {"", BY_AUTH, by_provider(provider)}
-    given_by_admin = user.admin and not user.admin_by
-    if user.admin and (of_another_provider or (given_by_admin and verdict.admin is None)):
+    granted_by_admin = user.admin and not user.admin_by
+    if user.admin and (of_another_provider or (granted_by_admin and verdict.admin is None)):
         return True, user.admin_by
     return False, ""
 

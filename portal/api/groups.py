@@ -58,8 +58,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         bound(site, read("/groups/{name:str}"), one),
         bound(site, post("/groups/{name:str}"), add),
         bound(site, delete("/groups/{name:str}", status_code=200), remove),
-        bound(site, post("/groups/{name:str}/users", status_code=200), fill),
-        bound(site, delete("/groups/{name:str}/users", status_code=200), thin),
+        bound(site, post("/groups/{name:str}/users", status_code=200), add_members),
+        bound(site, delete("/groups/{name:str}/users", status_code=200), remove_members),
         bound(site, put("/groups/{name:str}/properties"), describe),
     ]
 
@@ -122,23 +122,23 @@ async def remove(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     return empty(204)
 
 
-async def fill(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+async def add_members(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Add users to a group."""
     identity, group = await _allowed(site, request, "groups")
     body = await read_json(request, Names)
     if body is None:
         raise HTTPException(status_code=400, detail="Name the users to add in users.")
-    await group_actions.fill(site, request, group.name, body.users)
+    await group_actions.add_members(site, request, group.name, body.users)
     return reply(await _current(site, identity, group.name))
 
 
-async def thin(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
+async def remove_members(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Remove users from a group."""
     identity, group = await _allowed(site, request, "groups")
     body = await read_json(request, Names)
     if body is None:
         raise HTTPException(status_code=400, detail="Name the users to remove in users.")
-    await group_actions.thin(site, request, group.name, body.users)
+    await group_actions.remove_members(site, request, group.name, body.users)
     return reply(await _current(site, identity, group.name))
 
 

@@ -33,7 +33,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     ]
 
 
-def _in_person(request: Request[Any, Any, Any]) -> Identity:
+def _need_session(request: Request[Any, Any, Any]) -> Identity:
     """Return the caller, who must use a browser. Raises 403."""
     identity = signed_in(request)
     if identity.session is None:
@@ -53,7 +53,7 @@ async def _brought(site: Site, secret: str, me: User) -> ShareCode:
 
 async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Ask whether to accept the invitation."""
-    me = _in_person(request).user
+    me = _need_session(request).user
     share_actions.check_hosts(site)
     query = arguments(request)
     code = await _brought(site, query.get("code", ""), me)
@@ -77,7 +77,7 @@ async def ask(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
 
 async def accept(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     """Return 303 to `next`, else to the server, or home if it is not running."""
-    identity = _in_person(request)
+    identity = _need_session(request)
     share_actions.check_hosts(site)
     fields = await read_form(request)
     secret = fields.get("code", "")

@@ -97,13 +97,13 @@ async def make(site: Site, request: Request[Any, Any, Any], name: str, users: Se
     await _join(site, request, members, name)
 
 
-async def fill(site: Site, request: Request[Any, Any, Any], name: str, users: Sequence[str]) -> None:
+async def add_members(site: Site, request: Request[Any, Any, Any], name: str, users: Sequence[str]) -> None:
     """Add users to a group. Raises InvalidError and NotAllowedError."""
     check_gift(site, signed_in(request), name)
     await _join(site, request, await existing_users(site, users), name)
 
 
-async def thin(site: Site, request: Request[Any, Any, Any], name: str, users: Sequence[str]) -> None:
+async def remove_members(site: Site, request: Request[Any, Any, Any], name: str, users: Sequence[str]) -> None:
     """Remove users from a group. Raises InvalidError."""
     for user in await existing_users(site, users):
         await change(site, user, leave=(name,))

@@ -124,11 +124,11 @@ def may_use(reservation: Reservation, facts: Facts, accounts: Iterable[str]) -> 
 
 
 def _listed(names: Iterable[str], listed: Iterable[str]) -> bool:
-    mine, wanted_ones = set(names), set(listed)
-    denied = {name.removeprefix("-") for name in wanted_ones if name.startswith("-")}
+    mine, entries = set(names), set(listed)
+    denied = {name.removeprefix("-") for name in entries if name.startswith("-")}
     if denied:
         return not mine & denied
-    return not wanted_ones or bool(mine & wanted_ones)
+    return not entries or bool(mine & entries)
 
 
 def _accounts(profile: ProfileConfig, options: SchedulerOptions, grants: Grants) -> Iterable[str]:
@@ -138,8 +138,8 @@ def _accounts(profile: ProfileConfig, options: SchedulerOptions, grants: Grants)
     mine = dict.fromkeys(one.account for one in grants.associations)
     if names is None:
         return mine
-    wanted_ones = {folded(name) for name in names}
-    return (account for account in mine if folded(account) in wanted_ones)
+    permitted = {folded(name) for name in names}
+    return (account for account in mine if folded(account) in permitted)
 
 
 def _association(grants: Grants, account: str, partition: str) -> Association | None:

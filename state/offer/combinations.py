@@ -185,11 +185,11 @@ def lowest(kind: str, option: OptionConfig, found: Bounds, *, gpu: str = "") -> 
     )
 
 
-def _within(asked_for: int | None, found: Bounds) -> bool:
-    if asked_for is None:
+def _within(requested: int | None, found: Bounds) -> bool:
+    if requested is None:
         return True
     low, high = found.least, found.most
-    return (low is None or asked_for >= low.amount) and (high is None or asked_for <= high.amount)
+    return (low is None or requested >= low.amount) and (high is None or requested <= high.amount)
 
 
 def _unasked(kind: str, way: Way, request: Request) -> int | None:

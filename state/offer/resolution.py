@@ -77,7 +77,7 @@ def _way(combinations: Combinations, picked: Mapping[str, Any]) -> tuple[Way, di
         if not fit:
             wrong[combinations.options[kind][0]] = _why_not(combinations, kind, value, left)
         left = fit or left
-    return min(left, key=lambda one: _liking(combinations, one)), wrong
+    return min(left, key=lambda one: _preference(combinations, one)), wrong
 
 
 def _why_not(combinations: Combinations, kind: str, value: str, ways: tuple[Way, ...]) -> str:
@@ -119,7 +119,7 @@ def _why_not_partition(facts: Facts, value: str) -> str:
     return f"Partition {value} is not available to you with this profile."
 
 
-def _liking(combinations: Combinations, way: Way) -> tuple[bool, ...]:
+def _preference(combinations: Combinations, way: Way) -> tuple[bool, ...]:
     """Return the sort key by which a way is chosen if the user did not pick it: the smallest first."""
 
     def preferred(kind: str) -> str:

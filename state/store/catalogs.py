@@ -59,8 +59,8 @@ class Catalogs:
 
     async def ask(self, cluster: str) -> None:
         """Request a newer catalog: the leader gathers one soon, once for all requests until then."""
-        await self._redis.call("SET", keys.catalog_asked(cluster), "1", "EX", ASKED_SECONDS)
+        await self._redis.call("SET", keys.catalog_request(cluster), "1", "EX", ASKED_SECONDS)
 
     async def take_request(self, cluster: str) -> bool:
         """For the leader: return whether there was a request since the last call."""
-        return await self._redis.call("GETDEL", keys.catalog_asked(cluster)) is not None
+        return await self._redis.call("GETDEL", keys.catalog_request(cluster)) is not None

@@ -250,6 +250,6 @@ def familiar(name: str) -> str:
     return f"towpath:{{try:n:{name}}}:familiar"
 
 
-def catalog_asked(cluster: str) -> str:
+def catalog_request(cluster: str) -> str:
     """Exists while a newer catalog is requested."""
     return f"towpath:{{catalog:{cluster}}}:asked"

@@ -103,7 +103,7 @@ def user_of(uid: int) -> str:
         return str(uid)
 
 
-def same_person(account: str, user: str) -> bool:
+def same_user(account: str, user: str) -> bool:
     """Whether a job of that account may be that hub user's."""
     return user != "" and hub_user(account) == user
 

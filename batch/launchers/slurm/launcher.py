@@ -23,7 +23,7 @@ from batch.launchers.slurm import comment
 from batch.launchers.slurm.changes import changes
 from batch.launchers.slurm.client import AccountingDisabledError, Client, JobGoneError, Past
 from batch.launchers.slurm.comment import attempt_of
-from batch.launchers.slurm.identity import Identity, identity_of, same_person
+from batch.launchers.slurm.identity import Identity, identity_of, same_user
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.known import AccountingAnswer, Known, with_accounting
 from batch.launchers.slurm.script import NAME_PREFIX, batch
@@ -341,7 +341,7 @@ class SlurmLauncher:
             if attempt in mine or attempt in self._known or past.facts is None:
                 continue
             owner = self._seals.owner(attempt, past.comment) if past.comment else None
-            if past.comment and (owner is None or not same_person(past.user, owner.user)):
+            if past.comment and (owner is None or not same_user(past.user, owner.user)):
                 continue  # a job of another hub, or a copy of ours
             ended = past_view(past, attempt, owner)
             self._known[attempt] = Known(

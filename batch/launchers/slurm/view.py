@@ -14,7 +14,7 @@ from msgspec import Struct
 from batch.contract import JobState, JobView
 from batch.launchers.slurm.client import Job, Past
 from batch.launchers.slurm.comment import Owner, attempt_of, read
-from batch.launchers.slurm.identity import same_person
+from batch.launchers.slurm.identity import same_user
 from batch.launchers.slurm.messages.ending import Ended, cause
 from batch.launchers.slurm.messages.reasons import waiting
 from batch.launchers.slurm.states import RUNS, SUSPENDED, job_state
@@ -65,7 +65,7 @@ def ours(rows: Iterable[Job], seals: Seals, known: Mapping[str, int] | None = No
     for row in rows:
         attempt = attempt_of(row.name)
         owner = seals.owner(attempt, row.comment) if attempt else None
-        if owner is not None and (same_person(row.user, owner.user) or known.get(attempt) == row.id):
+        if owner is not None and (same_user(row.user, owner.user) or known.get(attempt) == row.id):
             found.setdefault(attempt, []).append((row, owner))
     mine = {}
     for attempt, jobs in found.items():

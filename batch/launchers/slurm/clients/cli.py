@@ -106,10 +106,10 @@ class CliClient:
         """See the Protocol. 17 ms for a thousand."""
         found = await self._by_json() if self._few and not name and self._speaks_json else None
         if found is None:
-            asked_in_vain = self._few and not name
+            json_failed = self._few and not name
             found = await self._by_table(name)
             # slurmctld answers, so it was for want of Slurm's plugins for JSON.
-            self._speaks_json = self._speaks_json and not asked_in_vain
+            self._speaks_json = self._speaks_json and not json_failed
         if not name:
             self._few = len(found) <= FEW
         return found

@@ -39,7 +39,7 @@ KEY_MIN: Final = 32
 """slurm's jwt.html: at least 256 bits."""
 
 
-def mint(key: bytes, user: str, *, now: int, seconds: int = TOKEN_SECONDS) -> str:
+def create_token(key: bytes, user: str, *, now: int, seconds: int = TOKEN_SECONDS) -> str:
     """Return a token for `user` that is valid until `now + seconds`, for auth/jwt: HS256; `sun`, `iat`, `exp`."""
     claims = {"sun": user, "iat": now, "exp": now + seconds}
     return jwt.encode({"alg": "HS256", "typ": "JWT"}, claims, OctKey.import_key(key))
@@ -65,7 +65,7 @@ class Tokens:
         held = self._made.get(user)
         if held is None or held[0] < now:
             self._made = {name: made for name, made in self._made.items() if made[0] >= now}
-            token = mint(self._key, user, now=int(now))
+            token = create_token(self._key, user, now=int(now))
             held = self._made[user] = (now + TOKEN_SECONDS - RENEW_SECONDS, token)
         return held[1]
 

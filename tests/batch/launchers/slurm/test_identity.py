@@ -6,7 +6,7 @@ import pwd
 import pytest
 
 from batch.contract import LauncherError
-from batch.launchers.slurm.identity import identity_of, same_person
+from batch.launchers.slurm.identity import identity_of, same_user
 
 
 def account(name="alice", uid=2000, gid=2000, home="/home/alice", shell="/bin/bash"):
@@ -102,8 +102,8 @@ def test_a_shell_that_lets_nobody_in_is_no_reason():
 
 
 def test_a_job_is_a_users_by_the_normal_form_of_its_accounts_name():
-    assert same_person("alice", "alice")
-    assert same_person("Alice", "alice")
-    assert not same_person("bob", "alice")
-    assert not same_person("", "")
-    assert not same_person("1001", "alice")
+    assert same_user("alice", "alice")
+    assert same_user("Alice", "alice")
+    assert not same_user("bob", "alice")
+    assert not same_user("", "")
+    assert not same_user("1001", "alice")

@@ -16,7 +16,7 @@ import pytest
 from batch.contract import LauncherError, Resources
 from batch.launchers.slurm.client import AccountingDisabledError
 from batch.launchers.slurm.clients.rest import RestClient, newest
-from batch.launchers.slurm.clients.rest_http import RestHttp, Tokens, mint
+from batch.launchers.slurm.clients.rest_http import RestHttp, Tokens, create_token
 from batch.launchers.slurm.clients.rest_shapes import described, jobs_of, megabytes, minutes, pasts_of
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.script import batch
@@ -179,7 +179,7 @@ def test_the_newest_version_that_both_know_is_spoken(found, expected):
 
 def test_a_token_is_signed_with_the_key_and_ends_soon():
     key = os.urandom(32)
-    head, claims, sign = mint(key, "alice", now=1000, seconds=300).split(".")
+    head, claims, sign = create_token(key, "alice", now=1000, seconds=300).split(".")
 
     def decode(text):
         return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
