@@ -134,7 +134,7 @@ def test_a_log_line_about_an_attempt_has_its_job():
     assert sorted(without) == ["A host did not answer a request", "A host refused a request"]
 
 
-DIALECT = {"told", "asked", "heard", "said", "words", "stands", "wanted", "wish", "drawn", "judged", "meant"}
+DIALECT = {"told", "asked", "heard", "said", "words", "stands", "wanted", "wish", "drawn", "meant"}
 """Names that tell how a value came about, and not what it is: `reply`, `requested`, `message`, `options`, ... do."""
 FIELDS_OF_REPORTS = {("portal/servers/report_messages.py", "told")}
 """Starters of earlier versions send them."""

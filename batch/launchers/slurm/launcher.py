@@ -5,7 +5,7 @@ follows when accounting does not answer. Does not know how Slurm is reached (`ba
 servers.
 
 An attempt never has two jobs. A first submit queries nothing (its record was saved before, under the leader's fencing
-token). A second one, after a lost answer or a crash, first looks for a job of that name, and looks again after its own
+token). A second one, after a lost answer or a crash, first looks for a job of that name, and once more after its own
 submit: if two controllers do so at the same time, both see the same oldest job. If a submit of a fenced-off leader
 arrives late, the younger job does not begin (`--dependency=singleton`), and the next poll cancels it.
 """
