@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 READ_SIZE = 131072
 ACCEPT_AT_ONCE = 32
+PAUSE = 0.02  # seconds
+CONNECT_SECONDS = 20.0
 NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
@@ -35,7 +37,7 @@ class Loop:
     def run(self) -> None:
         """Run until the lifeline ends."""
         while True:
-            for fd, events in self.epoll.poll(0.1 if self.paused else -1):
+            for fd, events in self.epoll.poll(PAUSE if self.paused else -1):
                 handler = self.handlers.get(fd)
                 if handler is not None:
                     handler(events)
@@ -193,11 +195,15 @@ class Relay:
 
 
 def connect(loop: Loop, family: int, address: "Address", done: "Callable[[_socket.socket | None], None]") -> None:
-    """Connect without blocking; call `done` with the socket, or None if there is no connection."""
+    """Connect without blocking; call `done` with the socket, or None if there is no connection.
+
+    Tries again while the app has as many unaccepted connections on its unix socket as it allows: EAGAIN (connect(2)).
+    """
     sock = _socket.socket(family, _socket.SOCK_STREAM)
     sock.setblocking(False)
     if family != _socket.AF_UNIX:
         sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    limit = time.monotonic() + CONNECT_SECONDS
 
     def decided(error: int) -> None:
         if error:
@@ -209,12 +215,17 @@ def connect(loop: Loop, family: int, address: "Address", done: "Callable[[_socke
         loop.epoll.unregister(sock.fileno())
         decided(sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_ERROR))
 
-    try:
-        error = sock.connect_ex(address)
-    except OSError as failure:  # a name that is not an address
-        error = failure.errno or errno.EINVAL
-    if error == errno.EINPROGRESS:
-        loop.handlers[sock.fileno()] = writable
-        loop.epoll.register(sock.fileno(), select.EPOLLOUT)
-    else:
-        decided(error)
+    def attempt() -> None:
+        try:
+            error = sock.connect_ex(address)
+        except OSError as failure:  # a name that is no address
+            error = failure.errno or errno.EINVAL
+        if error == errno.EINPROGRESS:
+            loop.handlers[sock.fileno()] = writable
+            loop.epoll.register(sock.fileno(), select.EPOLLOUT)
+        elif error == errno.EAGAIN and time.monotonic() < limit:
+            loop.paused.append((time.monotonic() + PAUSE, attempt))
+        else:
+            decided(error)
+
+    attempt()

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from gateway.tunnel import unix_socket
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.identity import GatewayIdentity
 from state.records.models import Endpoint
@@ -44,7 +45,7 @@ async def open_stream(
     try:
         async with asyncio.timeout(timeout):
             if endpoint.kind == "unix":
-                local, made = await loop.create_unix_connection(protocol, endpoint.path)
+                local, made = await unix_socket.connect(protocol, endpoint.path)
                 if (uid := _owner(local)) != os.geteuid():
                     local.abort()
                     raise PermissionError(f"the socket belongs to the user with id {uid}")

@@ -1,7 +1,9 @@
 """HTTP through a real worker to scripted apps on real sockets."""
 
 import asyncio
+import contextlib
 import hashlib
+import socket
 
 import pytest
 
@@ -185,6 +187,25 @@ def test_an_app_on_a_unix_socket_is_reached(tmp_path):
         assert (await worker.get())[2] == b"ok"
 
     through(answers(OK), check, path=tmp_path / "app.sock")
+
+
+def test_more_requests_at_once_than_an_app_lets_wait_on_its_socket_are_all_answered(tmp_path):
+    """The app allows one connection that it has not accepted yet, and accepts none at first (listen(2))."""
+
+    async def main():
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "app"))
+        listener.listen(0)
+        script = answers(OK)
+        with Worker({"/user/a/": ("unix", str(tmp_path / "app"))}) as worker:
+            requests = [asyncio.create_task(worker.get("/user/a/x")) for _ in range(20)]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(requests[0]), 0.3)
+            server = await asyncio.start_unix_server(Upstream(script)._serve, sock=listener, backlog=1)
+            async with server:
+                assert [status for status, _, _ in await asyncio.gather(*requests)] == [200] * 20
+
+    asyncio.run(main())
 
 
 def test_server_sent_events_arrive_one_by_one_and_the_app_sees_the_client_leave():
