@@ -48,9 +48,10 @@ HOSTILE = {
 }
 
 
-@pytest.fixture(scope="module", params=["/", "/hub1/"], ids=["root", "base path"])
-def hub(request, tmp_path_factory, slapd):
-    hub = EdgeHub(tmp_path_factory.mktemp("hub"), request.param, slapd).start()
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory, slapd):
+    """A hub at a base path. What an edge does with bytes is the same at the root, which tests/edge/test_edges.py tries."""
+    hub = EdgeHub(tmp_path_factory.mktemp("hub"), "/hub1/", slapd).start()
     hub.gate.touch()
     api = hub.api(USER)
     hub.begin(api, "", "bulk")
@@ -157,7 +158,7 @@ def test_a_client_cannot_take_a_field_away_by_naming_it_in_connection(edge, name
 
 def test_the_hub_records_the_clients_address(edge):
     number = NAMES.index(edge.name) + 1
-    source = f"127.0.8.{number + (100 if edge.hub.base != '/' else 0)}"
+    source = f"127.0.8.{number}"
     headers = {"Origin": edge.origin, "Sec-Fetch-Site": "same-origin", **HOSTILE}
     with edge.client(source=source) as client:
         form = {"provider": "campus", "username": USER, "password": "wrong"}
