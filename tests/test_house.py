@@ -164,3 +164,25 @@ def test_no_function_parameter_or_attribute_has_a_name_of_the_old_dialect():
         if name.strip("_") in DIALECT
     }
     assert found == FIELDS_OF_REPORTS
+
+
+WRITES = re.compile(r"(add|close|drop|end|give|grant|issue|keep|note|remove|revoke|save|take)(_\w+)?")
+RECORDS = {"audit", "groups", "servers", "services", "sessions", "shares", "tokens", "users"}
+
+
+def test_routes_change_nothing_themselves_so_that_no_act_is_without_its_audit_entry():
+    """An act on a record is a function in a module of acts, which notes its entry. A route calls it."""
+    faults = []
+    for folder in ("api", "pages"):
+        for path in sorted((ROOT / "portal" / folder).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text())):
+                where = f"{path.relative_to(ROOT)}:{getattr(node, 'lineno', 0)}"
+                if isinstance(node, ast.ImportFrom):
+                    names = {f"{node.module}.{name.name}" for name in node.names} | {node.module}
+                    if "portal.audit.recorder" in names:
+                        faults.append(f"{where} writes to the audit")
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                    called, of = node.func.attr, node.func.value
+                    if isinstance(of, ast.Attribute) and of.attr in RECORDS and WRITES.fullmatch(called):
+                        faults.append(f"{where} calls {of.attr}.{called}")
+    assert not faults

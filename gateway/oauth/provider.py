@@ -1,22 +1,29 @@
 """The OAuth provider over the store: looks up what a request refers to, and writes what `gateway.oauth.grant` returns.
 
-Owns who may use a client, who must give consent first, and the scopes of a token. Does not know about OAuth's rules or
-pages.
+Owns who may use a client, who must give consent first, the scopes of a token, and the audit entry of a consent. Does
+not know about OAuth's rules or pages.
 """
 
 import secrets
 import time
 from collections.abc import Iterable
+from typing import Any, Final
+
+from litestar import Request
 
 from gateway.oauth import grant
 from gateway.oauth.registry import Registry
+from portal.audit import recorder
 from portal.site.oauth import Consent, Fields, OAuthRefusedError, Onward, TokenAnswer
+from state.records.audit import Act
 from state.records.models import OAuthCode, Token
 from state.rights import oauth_clients, scopes
 from state.rights.identity import Identity
 from state.rights.oauth_clients import Client
 from state.store.all import Store
 from state.store.credentials import digest
+
+NOT_CONFIRMED: Final = "The user did not confirm."
 
 
 class OAuthProvider:
@@ -32,24 +39,27 @@ class OAuthProvider:
         self._registry = registry
         self._lifetime = lifetime
 
-    async def ask(self, fields: Fields, identity: Identity) -> Onward | Consent:
+    async def ask(self, fields: Fields, identity: Identity, request: Request[Any, Any, Any]) -> Onward | Consent:
         """See `portal.site.oauth.Provider`."""
-        client, request = await self._validate(fields, identity)
-        if isinstance(request, str):
-            return Onward(request)
-        granted = self._granted_scopes(client, request, identity)
+        client, asked = await self._validate(fields, identity)
+        if isinstance(asked, str):
+            return Onward(asked)
+        granted = self._granted_scopes(client, asked, identity)
         if not await self._needs_consent(client, granted, identity):
-            return await self._issue_code(fields, client, request, identity)
+            return await self._issue_code(fields, client, asked, identity, request)
         return Consent(client, tuple(sorted(granted - self._without_consent(client, identity))))
 
-    async def decide(self, fields: Fields, identity: Identity, *, granted: bool) -> Onward:
+    async def decide(
+        self, fields: Fields, identity: Identity, request: Request[Any, Any, Any], *, granted: bool
+    ) -> Onward:
         """See `portal.site.oauth.Provider`."""
-        client, request = await self._validate(fields, identity)
-        if isinstance(request, str):
-            return Onward(request)
+        client, asked = await self._validate(fields, identity)
+        if isinstance(asked, str):
+            return Onward(asked)
         if not granted:
-            return Onward(grant.authorization_response(fields, client, ""), client)
-        return await self._issue_code(fields, client, request, identity)
+            await recorder.refused(self._store, request, Act.CONSENT, why=NOT_CONFIRMED, what=client.title)
+            return Onward(grant.authorization_response(fields, client, ""))
+        return await self._issue_code(fields, client, asked, identity, request)
 
     async def exchange(self, fields: Fields, authorization: str) -> TokenAnswer:
         """See `portal.site.oauth.Provider`."""
@@ -132,7 +142,12 @@ class OAuthProvider:
         return not granted <= allowed
 
     async def _issue_code(
-        self, fields: Fields, client: Client, request: grant.AuthorizationRequest, identity: Identity
+        self,
+        fields: Fields,
+        client: Client,
+        asked: grant.AuthorizationRequest,
+        identity: Identity,
+        request: Request[Any, Any, Any],
     ) -> Onward:
         session = identity.session
         assert session is not None  # only a signed-in browser can give consent
@@ -140,17 +155,18 @@ class OAuthProvider:
             client=client.id,
             redirect_uri=dict(fields).get("redirect_uri", ""),
             user=identity.user.name,
-            scopes=tuple(sorted(self._granted_scopes(client, request, identity))),
-            challenge=request.challenge,
+            scopes=tuple(sorted(self._granted_scopes(client, asked, identity))),
+            challenge=asked.challenge,
             session=identity.digest,
             session_id=session.id,
             issued_to=client.issued_to,
         )
         secret = await self._store.codes.issue(code, lifetime=grant.CODE_SECONDS)
-        url = grant.authorization_response(fields, client, secret)
-        if client.owner == code.user:
-            return Onward(url)
-        return Onward(url, client, consented=True, scopes=code.scopes)
+        if client.owner != code.user:
+            what = f"{client.title}: {' '.join(code.scopes)}"
+            whose, server = client.owner, client.server_name
+            await recorder.note(self._store, request, Act.CONSENT, user=whose, server=server, what=what)
+        return Onward(grant.authorization_response(fields, client, secret))
 
     async def _revoke_reused(self, code: str) -> None:
         """Revoke the token of a code that is sent again: one of the senders has stolen it (RFC 6749 section 4.1.2)."""

@@ -10,14 +10,12 @@ from litestar import Request, Response, patch, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
 from portal.rights.access import need
-from portal.servers import routing
+from portal.servers import hub_actions
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.pagination import listed, page_of
 from portal.web.responses import empty, read_json
-from state.records.audit import Act
 from state.records.models import Endpoint, Route
 
 
@@ -38,8 +36,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
     async def check(request: Request[Any, Any, Any]) -> Response[bytes]:
         """Compare the routes with the ready servers, and repair them."""
         need(request, "proxy")
-        await routing.repair(site)
-        await recorder.note(site.store, request, Act.HUB, what="routes checked")
+        await hub_actions.repair_routes(site, request)
         return empty(200)
 
     @patch("/proxy")
@@ -47,7 +44,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         need(request, "proxy")
         if await read_json(request, dict[str, Any]) is None:
             raise HTTPException(status_code=400, detail="Send a JSON object.")
-        await routing.repair(site)
+        await hub_actions.repair_routes(site, request)
         return empty(200)
 
     return [table, check, moved]

@@ -9,11 +9,9 @@ import msgspec
 from litestar import Request, Response, delete, patch, post, put
 from litestar.exceptions import HTTPException, NotFoundException
 from litestar.handlers import HTTPRouteHandler
-from msgspec.structs import replace
 
-from portal.audit import recorder
-from portal.rights.access import View, need_user, signed_in
-from portal.servers import server_actions
+from portal.rights.access import View, need_user
+from portal.servers import change_actions, server_actions
 from portal.servers.models import never_started, server_model
 from portal.servers.server_actions import Started
 from portal.site.site import Site
@@ -21,8 +19,6 @@ from portal.web.methods import read
 from portal.web.responses import empty, raw_target, read_json, reply
 from portal.web.routing import bound
 from state.errors import NotFoundError
-from state.records.audit import Act
-from state.records.edits import editable
 from state.records.models import Server, User
 from state.rights.identity import Identity
 
@@ -117,11 +113,15 @@ async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     _, user, server = await need_named(site, request, "start:servers")
     requested = start_request(await read_json(request, dict[str, Any]))
     outcome, record = await server_actions.start(
-        site, user, server, profile=requested.profile, picked=requested.options, display_name=requested.display_name
+        site,
+        request,
+        user,
+        server,
+        profile=requested.profile,
+        picked=requested.options,
+        display_name=requested.display_name,
     )
     label = f"{record.user}/{record.name}"
-    if outcome is Started.NEW:
-        await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=server, what=record.profile)
     if outcome is Started.READY:
         raise HTTPException(status_code=400, detail=f"{label} is already running.")
     if outcome is Started.STOPPING:
@@ -152,29 +152,14 @@ async def change(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
         raise HTTPException(status_code=400, detail="A server cannot be renamed. Change its display_name instead.")
     if changes.display_name is not msgspec.UNSET:
         server_actions.check_display_name(changes.display_name)
-        record = replace(record, display_name=changes.display_name)
     if changes.user_options is not msgspec.UNSET:
         options = start_request({"user_options": changes.user_options})
-        if record.active:
-            if changes.display_name is not msgspec.UNSET:
-                await site.store.servers.save(record)
-            return await _edit(site, request, user, record, options)
-        chosen = await server_actions.chosen(site, user, options.profile or record.profile, options.options or {})
-        record = replace(record, profile=chosen.profile, cluster=chosen.cluster, choices=chosen.choices)
-    return reply(await _model(site, identity, user, await site.store.servers.save(record)))
-
-
-async def _edit(
-    site: Site, request: Request[Any, Any, Any], user: User, record: Server, options: StartRequest
-) -> Response[bytes]:
-    """Change the request of a server that waits in the queue."""
-    if not editable(record):
-        raise HTTPException(status_code=400, detail="Stop the server before you change its options.")
-    saved = await server_actions.edit(site, user, record.name, profile=options.profile, picked=options.options or {})
-    if saved.edited is not None:
-        what = "the request was changed"
-        await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=record.name, what=what)
-    return reply(await _model(site, signed_in(request), user, saved))
+        record = await change_actions.change(
+            site, request, user, record, profile=options.profile, picked=options.options or {}
+        )
+    if changes.display_name is not msgspec.UNSET:
+        record = await change_actions.rename(site, record, changes.display_name)
+    return reply(await _model(site, identity, user, record))
 
 
 async def stop(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -185,17 +170,13 @@ async def stop(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         raise HTTPException(status_code=400, detail="The default server cannot be removed.")
     if remove:
         await _existing(site, user, server)
-        record = await server_actions.request_removal(site, user.name, server)
-        await recorder.note(site.store, request, Act.SERVER_REMOVED, user=user.name, server=server)
+        record = await server_actions.request_removal(site, request, user.name, server)
         gone = record is None or await server_actions.removed(site, record, seconds=REMOVE_SECONDS)
         return empty(204 if gone else 202)
-    record = await server_actions.stop(site, user.name, server)
+    record = await server_actions.stop(site, request, user.name, server)
     if record is None and server:
         raise NotFoundError(f"{user.name} has no server named {server!r}.")
-    if record is None or not record.active:
-        return empty(204)
-    await recorder.note(site.store, request, Act.SERVER_STOP, user=user.name, server=server)
-    return empty(202)
+    return empty(204 if record is None or not record.active else 202)
 
 
 async def _model(site: Site, identity: Identity, user: User, server: Server) -> dict[str, Any]:

@@ -10,7 +10,6 @@ import msgspec
 from litestar import Request, Response, delete, patch, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
-from msgspec.structs import replace
 
 from portal.api import services
 from portal.rights.access import Sees, View, lacks, need_user, need_whole, signed_in
@@ -177,7 +176,7 @@ async def activity(site: Site, request: Request[Any, Any, Any]) -> Response[byte
     if body.last_activity is not None:
         moment = _moment(body.last_activity, now)
         if not seen:
-            await _user_seen(site, name, moment)
+            await user_actions.seen(site, name, moment)
     if seen:
         await site.store.servers.touch(seen)
     return empty(200)
@@ -213,9 +212,3 @@ def _moment(text: str, now: float) -> float:
     if seconds > now + FUTURE_MAX:
         raise HTTPException(status_code=400, detail="That is more than an hour in the future.")
     return seconds
-
-
-async def _user_seen(site: Site, name: str, moment: float) -> None:
-    user = await site.store.users.get(name)
-    if user is not None and (user.last_activity is None or moment > user.last_activity):
-        await site.store.users.save(replace(user, last_activity=moment))

@@ -11,7 +11,6 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
 from portal.refusals.pages import error_page
 from portal.rights.access import caller
 from portal.rights.scope_descriptions import descriptions
@@ -22,7 +21,6 @@ from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import FORM_LIMIT, go, page, raw_target, read_body, reply
 from portal.web.routing import bound
-from state.records.audit import Act
 from state.rights.identity import Identity
 
 MOST_FIELDS: Final = 50
@@ -44,21 +42,14 @@ def _refusal(site: Site, error: OAuthRefusedError) -> Response[bytes]:
     return Response(body, status_code=error.status, media_type="text/html", headers=PAGE_HEADERS)
 
 
-async def _onward(site: Site, request: Request[Any, Any, Any], answer: Onward, status: int) -> Response[bytes]:
+def _onward(site: Site, request: Request[Any, Any, Any], answer: Onward, status: int) -> Response[bytes]:
     """Redirect to the client; for a browser on another origin, through a page.
 
     Chromium applies a page's `form-action` to redirects of its forms, and this hub's pages only allow the hub itself.
     """
-    url, client = answer.url, answer.client
-    if client is not None and answer.consented:
-        what = f"{client.title}: {' '.join(answer.scopes)}"
-        await recorder.note(site.store, request, Act.CONSENT, user=client.owner, server=client.server_name, what=what)
-    elif client is not None:
-        why = "The user did not confirm."
-        await recorder.refused(site.store, request, Act.CONSENT, why=why, what=client.title)
-    if url.startswith("/") or not _wants_page(request):
-        return go(url, status=status)
-    return page(site, request, "onward.html", user=None, url=url)
+    if answer.url.startswith("/") or not _wants_page(request):
+        return go(answer.url, status=status)
+    return page(site, request, "onward.html", user=None, url=answer.url)
 
 
 def _browser(request: Request[Any, Any, Any]) -> Identity | None:
@@ -74,11 +65,11 @@ async def authorize(site: Site, request: Request[Any, Any, Any]) -> Response[byt
         return go(site.at("login", next=safe_next(raw_target(request), site.base)), status=302)
     fields = _fields(request.scope["query_string"].decode("latin-1"))
     try:
-        answer = await site.oauth.ask(fields, identity)
+        answer = await site.oauth.ask(fields, identity, request)
     except OAuthRefusedError as error:
         return _refusal(site, error)
     if isinstance(answer, Onward):
-        return await _onward(site, request, answer, 302)
+        return _onward(site, request, answer, 302)
     return page(
         site,
         request,
@@ -102,10 +93,10 @@ async def decide(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]
     request_fields = [(name, value) for name, value in fields if name not in {DECISION, XSRF}]
     granted = [value for name, value in fields if name == DECISION] == ["allow"]
     try:
-        answer = await site.oauth.decide(request_fields, identity, granted=granted)
+        answer = await site.oauth.decide(request_fields, identity, request, granted=granted)
     except OAuthRefusedError as error:
         return _refusal(site, error)
-    return await _onward(site, request, answer, 303)
+    return _onward(site, request, answer, 303)
 
 
 async def token(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:

@@ -8,9 +8,8 @@ from typing import Any, Final
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
 from portal.pages.spawn import FormState, render_form, target_of
-from portal.servers import server_actions
+from portal.servers import change_actions
 from portal.servers.form_values import picked_in
 from portal.site.site import Site
 from portal.web.methods import read
@@ -18,10 +17,8 @@ from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, read_form
 from portal.web.routing import bound
 from state.errors import ChoicesError, TransitionError
-from state.records.audit import Act
 from state.records.edits import editable
 
-CHANGED: Final = "the request was changed"
 PATHS: Final = ["/edit/{name:str}", "/edit/{name:str}/{server:str}"]
 
 
@@ -55,7 +52,7 @@ async def save(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         return await render_form(site, request, target, state)
     progress = go(site.at("spawn-pending", owner.name, server, next=next_url))
     try:
-        record = await server_actions.edit(site, owner, server, profile=profile, picked=picked)
+        await change_actions.edit(site, request, owner, server, profile=profile, picked=picked)
     except TransitionError:  # it has started meanwhile: the progress says so
         return progress
     except ChoicesError as error:
@@ -63,6 +60,4 @@ async def save(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
             chosen=profile, values=dict(picked), next_url=next_url, errors=error.fields, status=400, editing=True
         )
         return await render_form(site, request, target, state)
-    if record.edited is not None:
-        await recorder.note(site.store, request, Act.SERVER_START, user=owner.name, server=server, what=CHANGED)
     return progress

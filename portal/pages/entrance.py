@@ -10,7 +10,6 @@ in anyone as another user. The token is revoked with the session that it came fr
 import hashlib
 import hmac
 import re
-import secrets
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -20,17 +19,15 @@ from litestar.handlers import HTTPRouteHandler
 
 from portal.rights.access import signed_in
 from portal.site.site import Site
+from portal.users import token_actions
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go
 from portal.web.routing import bound
 from state.config.origins import Origins, label
-from state.records.models import Entrance, Token
-from state.rights import scopes
+from state.records.models import Entrance
 
 STATE: Final = re.compile(r"[0-9a-f]{64}")
-CLIENT: Final = "towpath-origin-"
-"""Prefix of the client of such a token, before the label of its host."""
 AGAIN: Final = "This link was already used, or was opened in another browser. Open your server again."
 
 
@@ -82,20 +79,8 @@ async def enter(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         or not hmac.compare_digest(hashlib.sha256(brought.encode()).hexdigest(), found.state)
     ):
         raise HTTPException(status_code=400, detail=AGAIN)
-    now = site.clock()
     lifetime = site.config.auth.session_lifetime if site.config.auth else 14 * 24 * 3600
-    token = Token(
-        id=secrets.token_hex(8),
-        user=found.user,
-        scopes=tuple(sorted(scopes.expand([f"access:servers!user={found.owner}"]))),
-        note=f"the servers of {found.owner}, in a browser",
-        created=now,
-        expires=now + lifetime,
-        client=CLIENT + label(found.owner),
-        under=found.under,
-        session_id=found.session_id,
-    )
     if await site.store.sessions.get(found.under) is None:  # signed out meanwhile
         raise HTTPException(status_code=400, detail=AGAIN)
-    secret = await site.store.tokens.issue(token, limit=site.config.limits.tokens_per_user)
+    secret = await token_actions.issue_for_origin(site, found, lifetime=lifetime)
     return go(found.next, status=302, cookie=site.auth.origin_cookie(secret, lifetime=lifetime))

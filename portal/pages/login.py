@@ -1,6 +1,6 @@
 """The sign-in page, one-time links, the providers' forms, and the way to a provider's own page and back.
 
-Owns `/hub/login` and `/hub/oauth_callback`. Sessions and cookies are the business of `portal.site.sign_in`.
+Owns `/hub/login` and `/hub/oauth_callback`. `portal.users.sign_in_actions` signs users in.
 """
 
 import secrets
@@ -11,25 +11,21 @@ from urllib.parse import parse_qs, urlsplit
 from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
-from portal.audit.request_log import log_refusal
 from portal.rights.access import caller
 from portal.site.sign_in import Provider, RefusedError, TooOftenError, UnansweredError
 from portal.site.site import Site
+from portal.users import sign_in_actions
 from portal.web.clicks import XSRF
 from portal.web.methods import read
 from portal.web.next_url import safe_next
 from portal.web.responses import arguments, go, page, read_open_form
 from portal.web.routing import bound
-from state.records.audit import Act
 
 SECRET_MAX: Final = 512
 NAME_SHOWN: Final = 256
 """The form shows at most this many characters of a username that was typed."""
 RETRY_SECONDS: Final = 10
 XSRF_MAX: Final = 128
-TOO_OFTEN: Final = "Too many failed attempts"
-USED: Final = "This sign-in link is not valid. It was used already or has expired. Create a new one."
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -76,20 +72,14 @@ async def sign_in(site: Site, request: Request[Any, Any, Any]) -> Response[bytes
         provider = _first_form(site.auth.providers)
     if not provider:
         return await _use_link(site, request, secret_in(fields.get("token", "")), next_url)
-    username = fields.get("username", "")
     try:
-        user = await site.auth.sign_in(provider, fields, request)
+        cookie = await sign_in_actions.by_form(site, request, provider, fields)
     except TooOftenError as error:
-        await recorder.refused(site.store, request, Act.SIGN_IN, who=username, what=provider, why=TOO_OFTEN)
-        _log(request, 429, username, TOO_OFTEN)
         return _form(site, request, next_url, str(error), 429, tried=fields, wait=error.seconds)
     except RefusedError as error:
-        await recorder.refused(site.store, request, Act.SIGN_IN, who=username, what=provider, why=str(error))
-        _log(request, 403, username, str(error))
         return _form(site, request, next_url, str(error), 403, hint=error.hint, other=error.other, tried=fields)
     except UnansweredError as error:
         return _form(site, request, next_url, str(error), 503, tried=fields, wait=RETRY_SECONDS)
-    cookie = await site.auth.open_session(user, request, way=provider)
     return go(next_url or site.at("home"), cookie=cookie)
 
 
@@ -108,12 +98,10 @@ async def come_back(site: Site, request: Request[Any, Any, Any]) -> Response[byt
     if prefetches(request):
         return _form(site, request, "")
     try:
-        arrival = await site.auth.arrive(provider, arguments(request), request)
+        arrival = await sign_in_actions.arrive(site, request, provider, arguments(request))
     except RefusedError as error:
         if error.stale and caller(request) is not None:
             return go(site.at("home"), status=302)
-        await recorder.refused(site.store, request, Act.SIGN_IN, who="", what=provider, why=str(error))
-        _log(request, 403, "", str(error))
         return _refused(site, request, error, safe_next(error.next, site.base))
     return go(safe_next(arrival.next, site.base) or site.at("home"), status=302, cookie=arrival.cookie)
 
@@ -136,12 +124,6 @@ def prefetches(request: Request[Any, Any, Any]) -> bool:
     """
     purpose = request.headers.get("sec-purpose", "") + request.headers.get("purpose", "")
     return request.method == "HEAD" or "prefetch" in purpose
-
-
-def _log(request: Request[Any, Any, Any], status: int, who: str, why: str) -> None:
-    name = recorder.possible_name(who)  # users type passwords into the wrong field
-    where = {"method": request.method, "path": request.scope["path"], "address": recorder.address(request)}
-    log_refusal(status=status, user=name, why=f"sign-in: {why}", **where)
 
 
 def only_way(providers: tuple[Provider, ...]) -> str:
@@ -202,17 +184,15 @@ async def _depart(
     site: Site, request: Request[Any, Any, Any], provider: str, next_url: str, *, other: bool
 ) -> Response[bytes]:
     try:
-        departure = await site.auth.depart(provider, next_url, request, other=other)
+        departure = await sign_in_actions.depart(site, request, provider, next_url, other=other)
     except RefusedError as error:
         return _refused(site, request, error, next_url)
     return go(departure.url, status=302, cookie=departure.cookie)
 
 
 async def _use_link(site: Site, request: Request[Any, Any, Any], secret: str, next_url: str) -> Response[bytes]:
-    user = await site.auth.sign_in_with_link(secret) if secret and site.auth.sign_in_links else None
-    if user is None:
-        await recorder.refused(site.store, request, Act.SIGN_IN, who="", what="link", why=USED)
-        _log(request, 403, "", USED)
-        return _form(site, request, next_url, USED, 403)
-    cookie = await site.auth.open_session(user, request, way="link")
+    try:
+        cookie = await sign_in_actions.by_link(site, request, secret)
+    except RefusedError as error:
+        return _form(site, request, next_url, str(error), 403)
     return go(next_url or site.at("home"), cookie=cookie)

@@ -13,7 +13,7 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
+from portal.refusals.mapping import note_refusal
 from portal.sharing import share_actions, share_models
 from portal.site.site import Site
 from portal.web.methods import read
@@ -21,7 +21,6 @@ from portal.web.pagination import part_of
 from portal.web.responses import arguments, go, page, read_form
 from state.errors import InvalidError, LimitError, NameRuleError, NotAllowedError, NotFoundError
 from state.names import group_name, user_name
-from state.records.audit import Act
 from state.records.models import Share, ShareCode, User
 from state.rights import scopes
 from state.rights.identity import Identity
@@ -179,8 +178,7 @@ async def _give(at: Place, fields: Fields) -> Response[bytes]:
     except (NameRuleError, InvalidError, LimitError) as error:
         return await _show(at, faults=Faults(name=str(error), typed=typed))
     except NotAllowedError as error:
-        what = f"{at.request.method} {at.request.scope['path']}"
-        await recorder.refused(at.site.store, at.request, Act.REQUEST, what=what, why=str(error))
+        await note_refusal(at.site, at.request, str(error))
         return await _show(at, faults=Faults(name=str(error), typed=typed, status=403))
     return _back(at, "given", share.key)
 

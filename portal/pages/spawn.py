@@ -9,14 +9,12 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from portal.audit import recorder
 from portal.pages.forms import faults_of, open_url, sheet, still_good
 from portal.rights.access import need_user, signed_in
 from portal.servers import server_actions
 from portal.servers.catalog_facts import facts_for_all, facts_of
 from portal.servers.form_values import picked_in
 from portal.servers.models import pending
-from portal.servers.server_actions import Started
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.next_url import safe_next
@@ -25,7 +23,6 @@ from portal.web.routing import bound
 from state.config.tables import ProfileConfig
 from state.errors import ChoicesError, NameRuleError
 from state.names import server_name
-from state.records.audit import Act
 from state.records.models import Server, Status, User
 from state.records.readiness import is_ready
 from state.rights.identity import Identity
@@ -130,13 +127,11 @@ async def start(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
         state = FormState(chosen=profile or "", values=dict(picked or {}), next_url=next_url)
         return await render_form(site, request, target, state)
     try:
-        outcome, record = await server_actions.start(site, owner, server, profile=profile, picked=picked)
+        _, record = await server_actions.start(site, request, owner, server, profile=profile, picked=picked)
     except (ChoicesError, NameRuleError) as error:
         errors = error.fields if isinstance(error, ChoicesError) else {"name": str(error)}
         state = FormState(chosen=profile or "", values=dict(picked or {}), next_url=next_url, errors=errors, status=400)
         return await render_form(site, request, target, state)
-    if outcome is Started.NEW:
-        await recorder.note(site.store, request, Act.SERVER_START, user=owner.name, server=server, what=record.profile)
     if is_ready(record):
         return go(open_url(site, record, next_url))
     return go(site.at("spawn-pending", owner.name, server, next=next_url))

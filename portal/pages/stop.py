@@ -9,13 +9,11 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 
-from portal.audit import recorder
 from portal.rights.access import need_user, signed_in
 from portal.servers import server_actions
 from portal.site.site import Site
 from portal.web.methods import read
 from portal.web.responses import go, page, read_form
-from state.records.audit import Act
 
 STOP_SECONDS: Final = 2.0
 """How long the response to a stop waits for the end, so that most users see `Stopped` immediately."""
@@ -40,9 +38,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         name, server = request.path_params["name"], request.path_params.get("server", "")
         _, owner = await need_user(site, request, "delete:servers", name, server)
         await read_form(request)
-        record = await server_actions.stop(site, owner.name, server)
+        record = await server_actions.stop(site, request, owner.name, server)
         if record is not None and record.active:
-            await recorder.note(site.store, request, Act.SERVER_STOP, user=owner.name, server=server)
             await server_actions.ended(site, record, seconds=STOP_SECONDS)
         return go(_back(site, request, owner.name))
 
@@ -65,8 +62,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         if record is not None and record.active:
             raise HTTPException(status_code=409, detail="The server is running. Stop it before you remove it.")
         if record is not None:
-            await server_actions.request_removal(site, owner.name, server)
-            await recorder.note(site.store, request, Act.SERVER_REMOVED, user=owner.name, server=server)
+            await server_actions.request_removal(site, request, owner.name, server)
         return go(_back(site, request, owner.name))
 
     return [ask_stop, stop, ask_remove, remove]

@@ -63,7 +63,7 @@ def handlers(site: Site) -> dict[int | type[Exception], Handler]:
         if request.scope["state"].get("identity") is not None and (
             response.status_code == 403 or isinstance(error, HiddenError)  # noqa: PLR2004 - HTTP
         ):
-            response.background = BackgroundTask(_note, site, request, _status_of(error)[1])
+            response.background = BackgroundTask(note_refusal, site, request, _status_of(error)[1])
         return response
 
     return {Exception: answer, HTTPException: answer}
@@ -89,8 +89,8 @@ def _status(error: Exception) -> int:
     return error.status_code if isinstance(error, HTTPException) else STATUS.get(type(error), 500)
 
 
-async def _note(site: Site, request: Request[Any, Any, Any], message: str) -> None:
-    """Record the refusal of a request by a known caller."""
+async def note_refusal(site: Site, request: Request[Any, Any, Any], message: str) -> None:
+    """Record that a request of a known caller was refused. Pages that show a refusal themselves call it, too."""
     what = f"{request.method} {request.scope['path']}"
     await recorder.refused(site.store, request, Act.REQUEST, what=what, why=message)
 

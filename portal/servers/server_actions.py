@@ -1,4 +1,4 @@
-"""Starts and stops servers by recording the requested state.
+"""Starts and stops servers by recording the requested state: each act once, with its audit entry.
 
 Owns the compare-and-set loops with which the form, the API and a URL change a server's record. Does not know about
 schedulers: the controller changes the actual state to the requested one.
@@ -10,18 +10,20 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any, Final
 
+from litestar import Request
 from msgspec.structs import replace
 
+from portal.audit import recorder
 from portal.servers import metrics
 from portal.servers.catalog_facts import facts_of
 from portal.servers.models import pending
 from portal.site.site import Site
-from state.errors import ConflictError, InvalidError, LimitError, NameRuleError, NotFoundError, TransitionError
+from state.errors import ConflictError, LimitError, NameRuleError
 from state.names import new_server_name, server_name, server_path
 from state.offer.choices import Chosen, validate
 from state.offer.combinations import NOTHING_KNOWN
 from state.records import lifecycle
-from state.records.edits import editable, with_edit
+from state.records.audit import Act
 from state.records.models import Event, Server, Status, Target, User
 from state.records.readiness import is_ready
 
@@ -43,6 +45,7 @@ class Started(Enum):
 
 async def start(
     site: Site,
+    request: Request[Any, Any, Any],
     user: User,
     name: str,
     *,
@@ -78,6 +81,7 @@ async def start(
         except ConflictError:
             continue
         metrics.STARTS.labels(metrics.WORKER, saved.profile).inc()
+        await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=name, what=saved.profile)
         return Started.NEW, saved
     raise ConflictError("Others keep changing this server. Try again.")
 
@@ -105,39 +109,7 @@ async def _save_new(site: Site, record: Server, event: Event | None = None) -> S
         raise LimitError(f"{record.user} has {limit} named servers, which is the maximum. Remove one first.") from error
 
 
-async def edit(site: Site, user: User, name: str, *, picked: Mapping[str, Any], profile: str | None = None) -> Server:
-    """Ask for other choices while the server waits in the queue, and return the record.
-
-    `profile` None: the one that it was started with. No other one is possible. Raises NotFoundError, ChoicesError,
-    InvalidError, TransitionError if the job has started or was stopped, ConflictError and StateUnavailableError.
-    """
-    for _ in range(TRIES):
-        server = await site.store.servers.get(user.name, name)
-        if server is None:
-            raise NotFoundError(f"{user.name} has no server named {name!r}.")
-        if profile not in {None, server.profile}:
-            raise InvalidError("The profile of a waiting server cannot be changed. Stop it, then start it again.")
-        if not editable(server):
-            raise TransitionError("The server is not waiting any more, so its request cannot be changed.")
-        found = await chosen(site, user, server.profile, picked)
-        changed = with_edit(server, found.choices)
-        if changed == server:
-            return server
-        event = Event(
-            attempt=server.attempt,
-            time=site.clock(),
-            status=server.status,
-            message="Change requested.",
-            progress=lifecycle.PROGRESS[server.status],
-        )
-        try:
-            return await site.store.servers.save(changed, event=event if changed.edited is not None else None)
-        except ConflictError:
-            continue
-    raise ConflictError("Others keep changing this server. Try again.")
-
-
-async def stop(site: Site, user: str, name: str) -> Server | None:
+async def stop(site: Site, request: Request[Any, Any, Any], user: str, name: str) -> Server | None:
     """Request that a server stops. Valid in every state, idempotent. Its route is removed when this returns.
 
     Returns the record (stopped or stopping); None: the server does not exist.
@@ -151,32 +123,40 @@ async def stop(site: Site, user: str, name: str) -> Server | None:
                 server = await _want_stopped(site, server, removing=server.removing)
             except ConflictError:
                 continue
+            await recorder.note(site.store, request, Act.SERVER_STOP, user=user, server=name)
         await site.store.feed.drop_route(server_path(site.base, user, name), attempt=server.attempt)
         return server
     raise ConflictError("Others keep changing this server. Try again.")
 
 
-async def request_removal(site: Site, user: str, name: str) -> Server | None:
+async def request_removal(site: Site, request: Request[Any, Any, Any], user: str, name: str) -> Server | None:
     """Request the removal of a server, which is stopped first if it is running. Its route is removed when this returns.
 
     A server whose job has certainly ended is removed immediately. The controller removes others as soon as their job
     has ended, even if this process ends. Returns the record while it exists; None: the server does not exist.
     """
+    before, server = await _remove(site, user, name)
+    if before is not None and not before.removing:
+        await recorder.note(site.store, request, Act.SERVER_REMOVED, user=user, server=name)
+    return server
+
+
+async def _remove(site: Site, user: str, name: str) -> tuple[Server | None, Server | None]:
+    """Remove a server, or request that. Returns the record before and after."""
     for _ in range(TRIES):
-        server = await site.store.servers.get(user, name)
-        if server is None:
-            return None
-        attempt = server.attempt
+        before = server = await site.store.servers.get(user, name)
+        if before is None:
+            return None, None
         try:
-            if not server.active and await site.store.servers.settled(user, name):
-                await site.store.servers.remove(server)
+            if not before.active and await site.store.servers.settled(user, name):
+                await site.store.servers.remove(before)
                 server = None
-            elif not server.removing:
-                server = await _want_stopped(site, server, removing=True)
+            elif not before.removing:
+                server = await _want_stopped(site, before, removing=True)
         except ConflictError:
             continue
-        await site.store.feed.drop_route(server_path(site.base, user, name), attempt=attempt)
-        return server
+        await site.store.feed.drop_route(server_path(site.base, user, name), attempt=before.attempt)
+        return before, server
     raise ConflictError("Others keep changing this server. Try again.")
 
 
@@ -202,7 +182,7 @@ async def removed(site: Site, server: Server, *, seconds: float) -> bool:
     deadline = site.clock() + seconds
     pause = REMOVAL_PAUSE_FIRST
     while True:
-        now = await request_removal(site, server.user, server.name)
+        _, now = await _remove(site, server.user, server.name)
         if now is None or now.attempt != server.attempt:
             return True
         if site.clock() >= deadline:

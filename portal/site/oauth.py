@@ -3,8 +3,9 @@
 Owns the methods and the shapes of their results. Does not know OAuth's rules: it shows a page or redirects.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
+from litestar import Request
 from msgspec import Struct
 
 from state.rights.identity import Identity
@@ -15,16 +16,9 @@ Fields = list[tuple[str, str]]
 
 
 class Onward(Struct, frozen=True):
-    """The browser is redirected to the client, with a code or an error.
-
-    `client`: the client that may act for the user with `scopes`, or (`consented` False) may not. None: there is nothing
-    to record, or the client is one of the user's own servers, which need no consent.
-    """
+    """The browser is redirected to the client, with a code or an error."""
 
     url: str
-    client: Client | None = None
-    consented: bool = False
-    scopes: tuple[str, ...] = ()
 
 
 class Consent(Struct, frozen=True):
@@ -54,13 +48,19 @@ class OAuthRefusedError(Exception):
 
 
 class Provider(Protocol):
-    """All methods may raise StateUnavailableError. `identity` has a session."""
+    """All methods may raise StateUnavailableError.
 
-    async def ask(self, fields: Fields, identity: Identity) -> Onward | Consent:
+    `identity` has a session. `request`: of the user's browser, for the audit, in which each consent and each refusal
+    is recorded, except for the user's own servers, which need no consent.
+    """
+
+    async def ask(self, fields: Fields, identity: Identity, request: Request[Any, Any, Any]) -> Onward | Consent:
         """Process an authorization request. Raises OAuthRefusedError."""
         ...
 
-    async def decide(self, fields: Fields, identity: Identity, *, granted: bool) -> Onward:
+    async def decide(
+        self, fields: Fields, identity: Identity, request: Request[Any, Any, Any], *, granted: bool
+    ) -> Onward:
         """Process the same request with the user's decision. Raises OAuthRefusedError."""
         ...
 

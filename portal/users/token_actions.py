@@ -12,10 +12,11 @@ from litestar import Request
 from portal.audit import recorder
 from portal.rights.access import signed_in
 from portal.site.site import Site
+from state.config.origins import label
 from state.config.tables import AuthConfig
 from state.errors import InvalidError, LimitError
 from state.records.audit import Act, describe_token
-from state.records.models import Token, User
+from state.records.models import Entrance, Token, User
 from state.rights import scopes
 from state.rights.identity import Identity
 
@@ -24,6 +25,8 @@ LONGEST: Final = 100 * 365 * 24 * 3600
 SCOPES_MAX: Final = 100
 INHERIT: Final = "inherit"
 METASCOPES: Final = frozenset({INHERIT, "self"})
+ORIGIN_CLIENT: Final = "towpath-origin-"
+"""Prefix of the client of a token for the host of a user's servers, before the label of that host."""
 
 
 async def issue(
@@ -65,6 +68,27 @@ async def issue(
         raise LimitError(sentence) from error
     await recorder.note(site.store, request, Act.TOKEN_MADE, user=user.name, what=describe_token(token))
     return token, secret
+
+
+async def issue_for_origin(site: Site, entrance: Entrance, *, lifetime: int) -> str:
+    """Create the token with which a browser uses the host of a user's servers, and return its secret.
+
+    It belongs to the session, and ends with it. It has no audit entry, because the session's sign-in has one.
+    Raises LimitError.
+    """
+    now = site.clock()
+    token = Token(
+        id=secrets.token_hex(8),
+        user=entrance.user,
+        scopes=tuple(sorted(scopes.expand([f"access:servers!user={entrance.owner}"]))),
+        note=f"the servers of {entrance.owner}, in a browser",
+        created=now,
+        expires=now + lifetime,
+        client=ORIGIN_CLIENT + label(entrance.owner),
+        under=entrance.under,
+        session_id=entrance.session_id,
+    )
+    return await site.store.tokens.issue(token, limit=site.config.limits.tokens_per_user)
 
 
 async def revoke(site: Site, request: Request[Any, Any, Any], user: User, token_ids: Iterable[str]) -> None:

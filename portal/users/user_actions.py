@@ -148,7 +148,7 @@ async def remove(site: Site, request: Request[Any, Any, Any], name: str) -> None
     if user.admin and not rules_admins(identity):
         raise NotAllowedError("Only admins, with all of their rights, delete admins.")
     running = [server for server in await site.store.servers.of_user(name) if server.active]
-    for server in [await server_actions.stop(site, name, server.name) for server in running]:
+    for server in [await server_actions.stop(site, request, name, server.name) for server in running]:
         last = await server_actions.ended(site, server, seconds=END_SECONDS) if server else None
         if last is not None and last.active:
             raise InvalidError(f"A server of {name} is still stopping. Wait a moment, then try again.")
@@ -157,6 +157,13 @@ async def remove(site: Site, request: Request[Any, Any, Any], name: str) -> None
     await site.store.users.remove(name)
     await site.store.feed.revoke(user=name)
     await recorder.note(site.store, request, Act.USER_REMOVED, user=name)
+
+
+async def seen(site: Site, name: str, moment: float) -> None:
+    """Record when a user was last active. It has no audit entry: it is what an app measures, not an act."""
+    user = await site.store.users.get(name)
+    if user is not None and (user.last_activity is None or moment > user.last_activity):
+        await site.store.users.save(replace(user, last_activity=moment))
 
 
 def _groups(names: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The hub as an OAuth provider over a real store: codes and tokens end with the server or service they are for."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from msgspec.structs import replace
@@ -71,7 +72,8 @@ class Rig:
 
     async def code(self, client):
         fields = [("client_id", client[0]), ("redirect_uri", client[1]), ("response_type", "code")]
-        onward = await self.provider.decide(fields, self.identity, granted=True)
+        request = SimpleNamespace(scope={"state": {"identity": self.identity}})
+        onward = await self.provider.decide(fields, self.identity, request, granted=True)
         return onward.url.partition("code=")[2].partition("&")[0]
 
     async def exchange(self, client, code):
