@@ -1,6 +1,7 @@
 """Processes of this host that end again and again, as problems in the store: pages, health and logs show them."""
 
 import asyncio
+import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ class ProblemReporter:
         self._store = store
         self._children = children
         self._host = host or socket.gethostname()
+        self._reporter = secrets.token_hex(8)  # of this hub alone: another one can have the same host name
         self._reported: dict[str, float] = {}
 
     async def run(self) -> None:
@@ -38,7 +40,7 @@ class ProblemReporter:
             try:
                 if failure is None:
                     if self._reported.pop(child.name, None) is not None:
-                        await self._store.solved(self._host, child.name)
+                        await self._store.solved(self._reporter, child.name)
                 elif now - self._reported.get(child.name, -REPORT_SECONDS) >= REPORT_SECONDS:
                     message = f"The {child.name} on {self._host} does not keep running. {failure.reason}"
                     await self._store.report(
@@ -46,6 +48,7 @@ class ProblemReporter:
                             code=RESTARTING,
                             part=child.name,
                             host=self._host,
+                            reporter=self._reporter,
                             message=message,
                             since=failure.since,
                         )

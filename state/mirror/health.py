@@ -74,8 +74,8 @@ class HealthWatch:
             await asyncio.sleep(LOOK_SECONDS)
 
     def _tell(self, problems: list[Problem]) -> None:
-        before = {(one.host, one.part, one.code): one for one in self._problems}
-        now = {(one.host, one.part, one.code): one for one in problems}
+        before = {(one.reporter, one.part, one.code): one for one in self._problems}
+        now = {(one.reporter, one.part, one.code): one for one in problems}
         for key in now.keys() - before.keys():
             problem = now[key]
             log.error(
@@ -83,7 +83,8 @@ class HealthWatch:
                 *(problem.code, problem.part, problem.host or "-", problem.message),
             )
         for key in before.keys() - now.keys():
-            log.info("Hub problem solved code=%s part=%s host=%s", key[2], key[1], key[0] or "-")
+            problem = before[key]
+            log.info("Hub problem solved code=%s part=%s host=%s", problem.code, problem.part, problem.host or "-")
 
 
 def _no_controller(since: float) -> Problem:

@@ -18,6 +18,8 @@ PART_SILENT: Final = "part-silent"
 class Problem(Struct, frozen=True, kw_only=True):
     """One problem. `part` is the affected process or cluster; `message` is for admins.
 
+    `reporter`: the id of the hub process that reports it, because several can have one host name (containers on one
+    volume, copies of one machine). `""`: a cluster, which only the leading controller reports.
     `since` and `seen`: when it began and when it was last found, in seconds since the epoch.
     """
 
@@ -27,3 +29,4 @@ class Problem(Struct, frozen=True, kw_only=True):
     message: str
     since: float
     seen: float = 0.0
+    reporter: str = ""

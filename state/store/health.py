@@ -28,11 +28,11 @@ class Health:
     async def report(self, problem: Problem) -> None:
         """Store a problem for one minute. It is reported again while it lasts."""
         record = msgspec.json.encode(replace(problem, seen=self._clock()))
-        await self._redis.call("HSET", keys.HEALTH_PROBLEMS, _field(problem.host, problem.part), record)
+        await self._redis.call("HSET", keys.HEALTH_PROBLEMS, _field(problem.reporter, problem.part), record)
 
-    async def solved(self, host: str, part: str) -> None:
-        """Remove the problem of this part."""
-        await self._redis.call("HDEL", keys.HEALTH_PROBLEMS, _field(host, part))
+    async def solved(self, reporter: str, part: str) -> None:
+        """Remove the problem of this part, as this process has reported it."""
+        await self._redis.call("HDEL", keys.HEALTH_PROBLEMS, _field(reporter, part))
 
     async def look(self) -> tuple[list[Problem], bool]:
         """Return current problems, oldest first, and whether a controller is leading."""
@@ -55,5 +55,5 @@ class Health:
         return sorted(problems, key=lambda problem: problem.since), holder is not None
 
 
-def _field(host: str, part: str) -> str:
-    return f"{host}/{part}"
+def _field(reporter: str, part: str) -> str:
+    return f"{reporter}/{part}"

@@ -1,7 +1,10 @@
 """What one process knows about the hub's health: problems in the store, and whether a controller is leading."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from gateway.serve.problems import ProblemReporter
 from state.mirror.health import LEADERLESS_SECONDS, HealthWatch
 from state.records.health import Problem
 from state.store.all import Store
@@ -62,13 +65,39 @@ def test_a_missing_leader_is_a_problem_after_one_minute(on_store):
 def test_a_problem_expires_one_minute_after_its_last_report(on_store):
     async def body(_, health, clock):
         await health.report(problem())
-        await health.report(problem(host="b"))
+        await health.report(problem(host="b", reporter="2"))
         assert [(one.host, one.seen) for one in (await health.look())[0]] == [("a", clock.now), ("b", clock.now)]
-        await health.solved("b", "worker 1")
+        await health.solved("2", "worker 1")
         clock.now += KEPT_SECONDS + 1
         assert (await health.look())[0] == []
 
     on_store(body)
+
+
+def test_two_hubs_with_one_host_name_report_and_solve_their_own_problems(on_store, caplog):
+    class Child:
+        def __init__(self, reason):
+            self.name = "worker 1"
+            self.failure = SimpleNamespace(reason=reason, since=1.0)
+
+    async def body(_, health, clock):
+        watch = HealthWatch(health, clock=clock, loud=True)
+        children = [Child("It lacks memory."), Child("Its port is taken.")]
+        reporters = [ProblemReporter(health, lambda child=child: [child], host="pod") for child in children]
+        for reporter in reporters:
+            await reporter.look()
+        await watch.look()
+        prefix = "The worker 1 on pod does not keep running."
+        assert {one.message for one in watch.problems} == {f"{prefix} {child.failure.reason}" for child in children}
+        children[0].failure = None
+        await reporters[0].look()
+        await watch.look()
+        assert [one.message for one in watch.problems] == [f"{prefix} Its port is taken."]
+
+    caplog.set_level("INFO")
+    on_store(body)
+    lines = [record.getMessage() for record in caplog.records if record.name == "towpath.health"]
+    assert [line.partition(" code")[0] for line in lines] == ["Hub problem", "Hub problem", "Hub problem solved"]
 
 
 def test_an_unreadable_problem_is_dropped(on_store):
@@ -100,7 +129,7 @@ def test_changes_are_logged_once(on_store, caplog):
         await health.report(problem())
         for _ in range(3):
             await watch.look()
-        await health.solved("a", "worker 1")
+        await health.solved("", "worker 1")
         await watch.look()
         await watch.look()
 
