@@ -54,7 +54,8 @@ class Hooks:
     ) -> None:
         """`wake` is called with the server's key when a run has ended."""
         self._configured = configured
-        self._secret = auth.auth_state_key if auth is not None else ""
+        keeps = auth is not None and any(provider.auth_state for provider in auth.provider)
+        self._secret = auth.auth_state_key if auth is not None and keeps else ""  # what was kept before is not used
         self._auth_states = auth_states
         self._wake = wake
         self._turns = asyncio.Semaphore(AT_ONCE)

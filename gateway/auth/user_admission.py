@@ -30,11 +30,14 @@ class UserAdmission:
     async def admit(self, provider: ProviderConfig, proven: Proven) -> User:
         """Return the user's record, which is created at the first sign-in and updated if something has changed.
 
-        What the provider leaves for hooks is kept, encrypted, if the site asks for it.
+        What the provider leaves for hooks is kept, encrypted, if the site asks for it. Where no provider does any more,
+        what was kept before is removed.
         """
         user = await self._admit(provider, proven)
         if provider.auth_state and proven.auth_state is not None:
             await self._store.auth_states.put(user.name, proven.auth_state, secret=self._config.auth_state_key)
+        elif not any(one.auth_state for one in self._config.provider):
+            await self._store.auth_states.drop(user.name)
         return user
 
     async def _admit(self, provider: ProviderConfig, proven: Proven) -> User:

@@ -35,7 +35,7 @@ class HookRig(Rig):
         self.out.mkdir()
         text = self.config.read_text()
         self.config.write_text(
-            f'{text}\n[auth]\nauth_state_key = "{SECRET}"\nallowed_users = ["alice"]\n[[auth.provider]]\nname = "test"\nkind = "test"\n'
+            f'{text}\n[auth]\nauth_state_key = "{SECRET}"\nallowed_users = ["alice"]\n[[auth.provider]]\nname = "test"\nkind = "test"\nauth_state = true\n'
             f'[[hook]]\nkind = "executables"\ntimeout = {timeout}\n{more}\n[hook.executables]\nfolder = "{self.hooks}"\n'
         )
         self.config.write_text(
