@@ -1,6 +1,7 @@
 """The tokens of a sign-in at a real provider: kept encrypted, handed over by hooks, refreshed, and not kept unasked."""
 
 import sys
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -111,7 +112,7 @@ default_path = ""
 """)
         return self
 
-    def given(self, browser):
+    def hand_over(self, browser):
         """Start alice's server, stop it again, and return what the hooks gave it."""
         self.told.unlink(missing_ok=True)
         assert browser.post("/hub/api/users/alice/server", json={}).status_code == 202
@@ -128,7 +129,7 @@ default_path = ""
         return self.ask_store("EXISTS", "towpath:{u:alice}:auth-state") == b":1\r\n"
 
     def files(self):
-        """Return all that the hub has written, except the job's own folder, which is its user's."""
+        """Return everything that the hub has written, except the job's own folder, which is its user's."""
         for path in [*(self.data_dir / "valkey").rglob("*"), *self.data_dir.glob("*.log")]:
             if path.is_file():
                 yield path, path.read_bytes()
@@ -144,18 +145,18 @@ def hub(tmp_path):
 
     hub = TokenHub(tmp_path, campus_of)
     yield hub
-    hub.stop()
+    hub.close()
     for campus in made:
         campus.stop()
 
 
-class SignedIn(Browser):
-    """Alice's browser, signed in at the campus."""
-
-    def __init__(self, hub):
-        super().__init__(hub.origin, base_url=hub.origin)
-        assert self.at_campus("/hub/home", "alice").status_code == 200
-        self.headers.update({"Origin": hub.origin, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"})
+@contextmanager
+def signed_in(hub):
+    """Return alice's browser, signed in at the campus."""
+    with Browser(hub.origin, base_url=hub.origin) as browser:
+        assert browser.at_campus("/hub/home", "alice").status_code == 200
+        browser.headers.update({"Origin": hub.origin, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"})
+        yield browser
 
 
 def subject(campus, token):
@@ -165,15 +166,15 @@ def subject(campus, token):
 
 def test_hooks_hand_over_the_providers_token_which_is_refreshed_and_never_stored_in_the_clear(hub):
     hub.configure(kept=True, oidc="refresh = 1").start()
-    with SignedIn(hub) as browser:
-        first = hub.given(browser)
+    with signed_in(hub) as browser:
+        first = hub.hand_over(browser)
         token = first["BY_PROGRAM"]
         assert subject(hub.campus, token) == "alice"
         assert first == {"BY_PROGRAM": token, "BY_PYTHON": token, "BY_BLIND": "none"}
         assert hub.kept()
 
         def refreshed():
-            return next((given for given in [hub.given(browser)] if given["BY_PYTHON"] != token), None)
+            return next((given for given in [hub.hand_over(browser)] if given["BY_PYTHON"] != token), None)
 
         later = eventually(refreshed, what="a refreshed token")
         assert subject(hub.campus, later["BY_PYTHON"]) == "alice"
@@ -186,28 +187,28 @@ def test_hooks_hand_over_the_providers_token_which_is_refreshed_and_never_stored
 
 def test_without_a_provider_that_keeps_tokens_hooks_get_none_and_what_was_kept_is_removed(hub):
     hub.configure(kept=True, oidc="refresh = 0").start()
-    with SignedIn(hub) as browser:
-        assert hub.given(browser)["BY_PYTHON"] != "none"
+    with signed_in(hub) as browser:
+        assert hub.hand_over(browser)["BY_PYTHON"] != "none"
         hub.stop()
         hub.configure(kept=False, oidc="refresh = 0").start()
         assert hub.kept()  # from before
-        assert hub.given(browser) == dict.fromkeys(VARIABLES, "none")
-    with SignedIn(hub) as browser:
+        assert hub.hand_over(browser) == dict.fromkeys(VARIABLES, "none")
+    with signed_in(hub) as browser:
         assert not hub.kept()
-        assert hub.given(browser) == dict.fromkeys(VARIABLES, "none")
+        assert hub.hand_over(browser) == dict.fromkeys(VARIABLES, "none")
 
 
 def test_a_hub_that_never_keeps_tokens_stores_none(hub):
     hub.configure(kept=False).start()
-    with SignedIn(hub) as browser:
-        assert hub.given(browser) == dict.fromkeys(VARIABLES, "none")
+    with signed_in(hub) as browser:
+        assert hub.hand_over(browser) == dict.fromkeys(VARIABLES, "none")
         assert not hub.kept()
 
 
-def test_what_is_kept_is_encrypted_for_its_user_with_the_sites_key(hub):
+def test_kept_tokens_are_encrypted(hub):
     hub.configure(kept=True).start()
-    with SignedIn(hub) as browser:
-        token = hub.given(browser)["BY_PYTHON"]
+    with signed_in(hub) as browser:
+        token = hub.hand_over(browser)["BY_PYTHON"]
         stored = hub.ask_store("GET", "towpath:{u:alice}:auth-state")
         assert len(stored) > len(token)
         assert token.encode() not in stored

@@ -1,14 +1,14 @@
 """Every act leaves its entry in the audit, once, whichever route it was done by."""
 
 from portal.servers import hub_actions
-from state.records.audit import Outcome, Wanted
+from state.records.audit import AuditFilter, Outcome
 
 SERVER = "/hub/api/users/alice/server"
 NAMED = "/hub/api/users/alice/servers/lab2"
 
 
 async def entries(bench, **wanted):
-    found, _ = await bench.store.audit.page(Wanted(**wanted), limit=50)
+    found, _ = await bench.store.audit.page(AuditFilter(**wanted), limit=50)
     return list(reversed(found))
 
 
