@@ -41,25 +41,25 @@ class OAuthProvider:
 
     async def ask(self, fields: Fields, identity: Identity, request: Request[Any, Any, Any]) -> Onward | Consent:
         """See `portal.site.oauth.Provider`."""
-        client, asked = await self._validate(fields, identity)
-        if isinstance(asked, str):
-            return Onward(asked)
-        granted = self._granted_scopes(client, asked, identity)
+        client, authorization = await self._validate(fields, identity)
+        if isinstance(authorization, str):
+            return Onward(authorization)
+        granted = self._granted_scopes(client, authorization, identity)
         if not await self._needs_consent(client, granted, identity):
-            return await self._issue_code(fields, client, asked, identity, request)
+            return await self._issue_code(fields, client, authorization, identity, request)
         return Consent(client, tuple(sorted(granted - self._without_consent(client, identity))))
 
     async def decide(
         self, fields: Fields, identity: Identity, request: Request[Any, Any, Any], *, granted: bool
     ) -> Onward:
         """See `portal.site.oauth.Provider`."""
-        client, asked = await self._validate(fields, identity)
-        if isinstance(asked, str):
-            return Onward(asked)
+        client, authorization = await self._validate(fields, identity)
+        if isinstance(authorization, str):
+            return Onward(authorization)
         if not granted:
             await recorder.refused(self._store, request, Act.CONSENT, why=NOT_CONFIRMED, what=client.title)
             return Onward(grant.authorization_response(fields, client, ""))
-        return await self._issue_code(fields, client, asked, identity, request)
+        return await self._issue_code(fields, client, authorization, identity, request)
 
     async def exchange(self, fields: Fields, authorization: str) -> TokenAnswer:
         """See `portal.site.oauth.Provider`."""
@@ -145,7 +145,7 @@ class OAuthProvider:
         self,
         fields: Fields,
         client: Client,
-        asked: grant.AuthorizationRequest,
+        authorization: grant.AuthorizationRequest,
         identity: Identity,
         request: Request[Any, Any, Any],
     ) -> Onward:
@@ -155,8 +155,8 @@ class OAuthProvider:
             client=client.id,
             redirect_uri=dict(fields).get("redirect_uri", ""),
             user=identity.user.name,
-            scopes=tuple(sorted(self._granted_scopes(client, asked, identity))),
-            challenge=asked.challenge,
+            scopes=tuple(sorted(self._granted_scopes(client, authorization, identity))),
+            challenge=authorization.challenge,
             session=identity.digest,
             session_id=session.id,
             issued_to=client.issued_to,
