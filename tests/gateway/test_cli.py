@@ -124,7 +124,11 @@ def test_the_service_that_init_shows_has_every_key_that_a_service_needs_at_its_d
     text = (tmp_path / "all.toml").read_text()
     block = text[text.index("#   [[service]]") : text.index("\n\n", text.index("#   [[service]]"))]
     shown = tomllib.loads(block.replace("#   ", ""))["service"][0]
-    defaults = {field.name: field.default for field in fields(ServiceConfig) if field.name in shown}
+    defaults = {
+        field.name: field.default if field.default_factory is NODEFAULT else field.default_factory()
+        for field in fields(ServiceConfig)
+        if field.name in shown
+    }
     assert shown.pop("name") == "wiki"
     assert {key: tuple(value) if isinstance(value, list) else value for key, value in shown.items()} == {
         key: value for key, value in defaults.items() if key != "name"
