@@ -13,7 +13,7 @@ from typing import Final
 
 from batch.ssh import door
 from batch.ssh.credentials import Credentials
-from batch.ssh.door import Connection, Output, Target
+from batch.ssh.door import Connection, Target
 from batch.ssh.errors import (
     AccessDeniedError,
     ConnectionDroppedError,
@@ -24,6 +24,7 @@ from batch.ssh.errors import (
     SshError,
 )
 from batch.ssh.keys import KnownHosts, Login
+from batch.ssh.output import Output
 from batch.ssh.sessions import Sessions
 
 log = logging.getLogger("towpath.ssh")

@@ -23,6 +23,7 @@ from batch.ssh.errors import (
     SessionRefusedError,
 )
 from batch.ssh.keys import KnownHosts, Login
+from batch.ssh.output import Output
 
 KEEPALIVE_SECONDS: Final = 15
 KEEPALIVE_COUNT: Final = 3
@@ -32,14 +33,6 @@ CHUNK: Final = 65536
 CLOSE_SECONDS: Final = 2.0
 
 logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs every channel
-
-
-class Output(Struct, frozen=True, kw_only=True):
-    """The result of a command. `code` -1: a signal ended it. `err`: the beginning of its standard error."""
-
-    code: int
-    out: bytes
-    err: str
 
 
 # --- connections --------------------------------------------------------------------------------------------------

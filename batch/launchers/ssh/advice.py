@@ -48,8 +48,7 @@ def _access(host: SshHostConfig, account: str, authority: str) -> str:
 
 def summary(resources: HostResources, gpus: Sequence[str]) -> tuple[str, bool]:
     """(what a host that answers has and lacks, whether an admin should look at it)."""
-    parts = [f"{resources.cores} cores", f"{resources.memory / GIB:.0f} GiB", *gpus, f"Python {resources.python}"]
-    text = f"answers: {', '.join(parts)}."
+    text = f"answers: {machine_text(resources, [*gpus, f'Python {resources.python}'])}"
     lacks = []
     if not resources.systemd:
         lacks.append("No systemd: memory and CPU of servers are not limited.")
@@ -60,3 +59,8 @@ def summary(resources: HostResources, gpus: Sequence[str]) -> tuple[str, bool]:
     if resources.gpu_note:
         lacks.append(f"GPUs are not known: {resources.gpu_note}.")
     return " ".join([text, *lacks]), bool(lacks)
+
+
+def machine_text(resources: HostResources, more: Sequence[str]) -> str:
+    """What a machine has."""
+    return f"{', '.join([f'{resources.cores} cores', f'{resources.memory / GIB:.0f} GiB', *more])}."

@@ -3,21 +3,37 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from msgspec.structs import replace
+
 from batch.contract import Offer
 from batch.launchers.ssh.placement import ANY_HOST, HostFacts
 from state.offer.catalog import DOWN, Catalog, GpuCount, NodeKind, Partition
 from state.offer.quantities import MEBIBYTE
 
 
-def offer_of(cluster: str, hosts: Sequence[HostFacts], silent: Mapping[str, str], *, time: float) -> Offer:
-    """The catalog. Hosts that do not answer are shown as down, with why in the notes."""
+def offer_of(
+    cluster: str,
+    hosts: Sequence[HostFacts],
+    silent: Mapping[str, str],
+    *,
+    time: float,
+    kind: str = "ssh",
+    pool: bool = True,
+) -> Offer:
+    """The catalog. Hosts that do not answer are shown as down, with why in the notes.
+
+    `pool`: there is an entry for any host with room; otherwise a job goes to the one host there is.
+    """
     single = [_partition(host) for host in hosts]
     single += [Partition(name=name, state=DOWN, nodes=1) for name in silent]
-    partitions = [_any(single), *sorted(single, key=lambda one: one.name)]
+    if pool:
+        partitions = [_any(single), *sorted(single, key=lambda one: one.name)]
+    else:
+        partitions = [replace(one, default=True) for one in single]
     return Offer(
         catalog=Catalog(
             cluster=cluster,
-            kind="ssh",
+            kind=kind,
             time=time,
             partitions=tuple(partitions),
             cores=sum(host.cores for host in hosts),

@@ -15,9 +15,9 @@ from msgspec.structs import replace
 
 from batch.contract import JobState, JobView, LauncherError
 from batch.launchers.ssh.answers import Scan
-from batch.launchers.ssh.hosts import Hosts
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.records import open_record
+from batch.launchers.ssh.requests import HostRequests
 from batch.launchers.ssh.views import Facts, Look, view_of
 from state.records.models import Server, Status
 
@@ -49,7 +49,7 @@ class JobTable:
     """See the module."""
 
     def __init__(
-        self, hosts: Hosts, names: Collection[str], key: bytes, clock: Callable[[], float] = time.time
+        self, hosts: HostRequests, names: Collection[str], key: bytes, clock: Callable[[], float] = time.time
     ) -> None:
         """`names`: of the hosts. `key`: of the records' seal."""
         self._hosts = hosts

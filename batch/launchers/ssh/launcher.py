@@ -5,7 +5,6 @@ anything is started; from the first start request on, the attempt is that host's
 through one process. Only an attempt whose requests never reached its host is placed again.
 """
 
-import asyncio
 import hashlib
 import ipaddress
 import re
@@ -27,13 +26,13 @@ from batch.contract import (
 )
 from batch.launchers.ssh.answers import Started
 from batch.launchers.ssh.catalog import offer_of
-from batch.launchers.ssh.hosts import TELL_ADMINS, Hosts
 from batch.launchers.ssh.job_table import JobTable
 from batch.launchers.ssh.kind import SshConfig
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.placement import Share
 from batch.launchers.ssh.pool import HostPool, Placed
 from batch.launchers.ssh.records import seal_record
+from batch.launchers.ssh.requests import TELL_ADMINS, HostRequests
 from batch.launchers.ssh.setup import check_texts, setup_script, with_image
 from batch.ssh.errors import SshError
 from state.records.models import JobRef, Server
@@ -54,13 +53,14 @@ class SshLauncher:
         self,
         cluster: str,
         config: SshConfig,
-        hosts: Hosts,
+        hosts: HostRequests,
         *,
         key: bytes,
         starter: str,
+        reserve: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`key`: of the records' seal. `starter`: its text, of `batch.bundle`."""
+        """`key`: of the records' seal. `starter`: its text, of `batch.bundle`. `reserve`: see `HostPool`."""
         self._cluster = cluster
         self._config = config
         self._hosts = hosts
@@ -69,7 +69,7 @@ class SshLauncher:
         self._digest = hashlib.sha256(self._starter).hexdigest()
         self._clock = clock
         self._table = JobTable(hosts, [host.name for host in config.host], key, clock)
-        self._pool = HostPool(cluster, config, hosts, clock)
+        self._pool = HostPool(cluster, config, hosts, clock, reserve=reserve)
 
     # --- place and submit
 
@@ -135,6 +135,7 @@ class SshLauncher:
             repeat=REPEAT_SECONDS,
             address=own_address(host.address),
             inherit=True,
+            prune=True,
         )
         return {
             "attempt": spec.attempt,
@@ -196,7 +197,7 @@ class SshLauncher:
 
     async def check(self) -> list[PartReport]:
         """See the contract: one report per host."""
-        return list(await asyncio.gather(*(self._hosts.check(host) for host in self._config.host)))
+        return await self._hosts.check_hosts()
 
     def troubles(self) -> list[PartReport]:
         """See the contract."""

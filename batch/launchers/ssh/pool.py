@@ -12,11 +12,11 @@ from typing import Final
 from msgspec import Struct
 
 from batch.contract import JobSpec, LauncherError, Resources
-from batch.launchers.ssh.answers import HostResources, gpu_of
-from batch.launchers.ssh.hosts import TELL_ADMINS, Hosts
+from batch.launchers.ssh.answers import Account, HostResources, gpu_of
 from batch.launchers.ssh.kind import SshConfig, SshHostConfig
 from batch.launchers.ssh.native_id import Place
 from batch.launchers.ssh.placement import Choice, HostFacts, Share, choose, in_turn, share_of
+from batch.launchers.ssh.requests import TELL_ADMINS, HostRequests
 
 PATIENCE_SECONDS: Final = 3.0
 """How long a placement waits for hosts that are slow to answer."""
@@ -49,11 +49,21 @@ class Waiting(Struct, frozen=True, kw_only=True):
 class HostPool:
     """See the module."""
 
-    def __init__(self, cluster: str, config: SshConfig, hosts: Hosts, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        config: SshConfig,
+        hosts: HostRequests,
+        clock: Callable[[], float] = time.time,
+        *,
+        reserve: bool = True,
+    ) -> None:
+        """`reserve`: whether cores and memory that a job was given are kept for it. GPUs always are."""
         self._cluster = cluster
         self._config = config
         self._hosts = hosts
         self._clock = clock
+        self._reserve = reserve
         self._facts: dict[str, tuple[float, HostResources | LauncherError]] = {}
         self._accounts: dict[tuple[str, str], float] = {}
         self._waiting: dict[str, Waiting] = {}
@@ -165,11 +175,13 @@ class HostPool:
             for attempt, placed in self.placed.items()
             if placed.place.host == host.name and attempt not in shown and attempt != without
         ]
+        if not self._reserve:
+            shares = [(user, Share(gpus=share.gpus)) for user, share in shares]
         return HostFacts(
             name=host.name,
             cores=resources.cores,
             memory=resources.memory,
-            memory_available=resources.memory_available,
+            memory_available=resources.memory_available if self._reserve else resources.memory,
             load=resources.load,
             gpus=tuple(gpu_of(raw) for raw in resources.gpus),
             shares=tuple(shares),
@@ -185,7 +197,12 @@ class HostPool:
         if not account.found:
             words = f"{place.host} has no account named {place.account}."
             raise LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
-        if account.uid < self._config.min_uid or account.uid in NOBODY or account.gid == 0 or account.root_group:
+        if is_system_account(account, self._config.min_uid):
             words = f"The account {place.account} on {place.host} is one of the system's."
             raise LauncherError(words, transient=False, code="system-account", hint=TELL_ADMINS)
         self._accounts[key] = self._clock()
+
+
+def is_system_account(account: Account, min_uid: int) -> bool:
+    """Return whether an account is one of the system's own, which cannot have servers. Root always is."""
+    return account.uid < max(min_uid, 1) or account.uid in NOBODY or account.gid == 0 or account.root_group
