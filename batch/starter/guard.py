@@ -25,6 +25,7 @@ def watch(spec: "dict[str, Any]", run: "Callable[[dict[str, Any]], int]") -> int
     """Run the starter (`run`) in a child, and again after each premature death. Return its exit code."""
     spec["began"] = time.time()
     spec["takeover"] = 0
+    spec["watcher"] = os.getpid()
     signals = Signals()
     while True:
         code = run_once(spec, run, signals)
@@ -113,7 +114,7 @@ def app_of(spec: "dict[str, Any]") -> "tuple[int, int] | None":
         return pid, start_time(pid)
     try:
         note = loads(read_file(os.path.join(spec["folder"], "job.json")).decode("utf-8"))
-        if note["attempt"] == spec["attempt"] and note["app"] and note["pid"] != os.getpid():
+        if note["attempt"] == spec["attempt"] and note["app"] and note["pid"] == os.getpid():
             return note["app"], note["app_start"]
     except (OSError, ValueError, KeyError):
         pass

@@ -1,6 +1,6 @@
 """The job's private folder.
 
-    job.json     who runs the job: pid and start time of starter and app, and the boot id
+    job.json     who runs the job: pid and start time of the starter (or of its guard) and the app, and the boot id
     report.json  the starter's last report
     app.log      the app's output
     app.sock     the app's socket
@@ -62,12 +62,11 @@ class JobFolder:
         remove(path)
         return path
 
-    def note_job(self, app: int, takeover: int) -> None:
+    def note_job(self, pid: int, app: int, takeover: int) -> None:
         """Write down who runs the job: a pid counts with its start time, on this boot. `app` 0: not started yet.
 
-        `takeover`: how many starters of this run went before.
+        `pid`: of the process that lives as long as the job. `takeover`: how many starters of this run went before.
         """
-        pid = os.getpid()
         note = {
             "attempt": self.attempt, "pid": pid, "start": start_time(pid), "boot": boot_id(),
             "app": app, "app_start": start_time(app) if app else 0, "time": time.time(),

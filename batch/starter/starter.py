@@ -245,7 +245,7 @@ class Starter:
 
     def note_job(self) -> None:
         """Write down who runs the job."""
-        self.folder.note_job(self.app.pid, self.spec.get("takeover", 0))
+        self.folder.note_job(self.spec.get("watcher") or os.getpid(), self.app.pid, self.spec.get("takeover", 0))
 
     def warn(self) -> str:
         """The time limit is near: tell the log, the app where it wants to know, and the hub (the report)."""

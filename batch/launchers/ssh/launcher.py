@@ -135,6 +135,7 @@ class SshLauncher:
             repeat=REPEAT_SECONDS,
             address=own_address(host.address),
             inherit=True,
+            guard=True,
             prune=True,
         )
         return {
