@@ -20,7 +20,7 @@ EXEMPT = {
 }
 """Files that name the phrases or old configuration keys in order to rule them out."""
 SUFFIXES = {".py", ".html", ".js", ".css", ".md", ".toml", ".sh", ".mjs", ".conf"}
-NAMES = {"Makefile", "towpath", "towpath-pam"}
+NAMES = {"Makefile", "towpath", "towpath-pam", "towpath-run"}
 """Further files by their name: the Makefile and the sudoers files."""
 
 TEXT = {

@@ -51,7 +51,8 @@ async def _control(settings: Settings, holder: str, *, with_gateway: bool, take_
         if certificates:
             await make_certificates(settings, store, with_gateway=with_gateway)
             keepers.append(asyncio.create_task(_renew(settings, store, with_gateway=with_gateway)))
-        here = [cluster.name for cluster in settings.config.cluster if kind_of(cluster).runs_here]
+        kinds = {cluster.name: kind_of(cluster) for cluster in settings.config.cluster}
+        here = [name for name, kind in kinds.items() if kind.runs_here or kind.one_machine]
         if here and store_url(settings) != embedded_url(settings):  # an embedded store has no other controllers
             home = home_of(settings.data_dir)
             await claim_homes(store, here, home, take_over=take_over)

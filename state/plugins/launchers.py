@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from state.config.tables import ClusterConfig, Config, ProfileConfig
 from state.plugins.entry_points import PluginError, load, names
-from state.plugins.options import NoOptions, Say, no_faults
+from state.plugins.options import NoOptions, Say, has_required, no_faults
 
 GROUP: Final = "towpath.launchers"
 CATALOG_SECONDS: Final = 60.0
@@ -50,6 +50,12 @@ class LauncherKind:
     Otherwise they prove themselves to gateways by certificates, and report over https."""
     shared_account: Callable[[Any], bool] = _never
     """Whether, with these options, servers run under one account, so that users are not isolated from each other."""
+    isolation_advice: str = "Use a cluster that runs servers as their users"
+    """What an admin can do about a shared account: the beginning of a sentence."""
+    one_machine: bool = False
+    """Whether jobs run on the controller's own machine although they have certificates: as users other than the hub's.
+
+    Only the controller there finds them, and other users of that machine can connect to its loopback address."""
     cheap_polls: bool = False
     """Whether a look at all jobs costs next to nothing. Then it is made at every tick, and what a job says of its own
     end is not held until the cluster confirms it."""
@@ -57,6 +63,8 @@ class LauncherKind:
     """Seconds after which a catalog is collected again when a user opens the form."""
     self_test: str = ""
     """`MODULE:FUNCTION` for `towpath check`: `(Config, ClusterConfig) -> str`, what this machine lacks; `""`: none."""
+    adapt: "Callable[[Any], LauncherKind] | None" = None
+    """The description as it is with these options, if they change other parts of it."""
 
 
 def kind_names() -> list[str]:
@@ -79,7 +87,14 @@ def kind_of(cluster: ClusterConfig) -> LauncherKind:
     found = find_kind(cluster.kind)
     if found is None:
         raise PluginError(f"There is no kind of cluster named {cluster.kind!r}; there is: {', '.join(kind_names())}.")
-    return found
+    return adapted(found, cluster)
+
+
+def adapted(kind: LauncherKind, cluster: ClusterConfig) -> LauncherKind:
+    """Return the kind as it is with the options of this cluster."""
+    if kind.adapt is None or (cluster.options is None and has_required(kind.options)):
+        return kind
+    return kind.adapt(kind.options() if cluster.options is None else cluster.options)
 
 
 def options_of(cluster: ClusterConfig) -> Any:
@@ -109,4 +124,5 @@ def no_isolation(cluster: ClusterConfig) -> str:
     return (
         f"No isolation: servers on {cluster.name} run under the hub's own account."
         " Every user can read the files of all others and the hub's own data, and act as any user."
+        f" {kind_of(cluster).isolation_advice}."
     )

@@ -27,7 +27,7 @@ from state.offer import choices
 from state.offer.app_ports import listens_on_port
 from state.offer.option_kinds import KINDS, fixed
 from state.plugins.entry_points import PluginError
-from state.plugins.launchers import LauncherKind, cluster_named, find_kind
+from state.plugins.launchers import LauncherKind, adapted, cluster_named, find_kind
 from state.settings import auth_checks, cluster_checks, hook_checks, role_checks
 from state.settings.address_checks import one_base_path
 from state.settings.shapes import Say, read_struct, unknown
@@ -174,15 +174,22 @@ def _profiles(config: Config, say: Say) -> None:
         _requests(profile, kind, at, say)
         if not faulty:  # the kind checks values of the right shape only
             kind.check_profile(profile, at, say)
-        if profile.app == "jupyterhub" and not kind.runs_here and not is_private(api_url(config, elsewhere=True)):
+        if profile.app == "jupyterhub" and not kind.runs_here and not _keeps_tokens(config, kind):
             message = "its servers send their token to the hub. Set an https public_url or internal_url in [gateway]."
             say(f"{at}.app", message)
+
+
+def _keeps_tokens(config: Config, kind: LauncherKind) -> bool:
+    """Return whether nobody else can read what apps send to the API. Other users can listen on a shared loopback."""
+    url = api_url(config, elsewhere=True)
+    return is_private(url) and (not kind.one_machine or url.startswith("https://"))
 
 
 def _known_kind(cluster: ClusterConfig) -> LauncherKind | None:
     """Return the kind of a cluster; None if it has a fault, which is reported with the cluster."""
     try:
-        return find_kind(cluster.kind)
+        kind = find_kind(cluster.kind)
+        return None if kind is None else adapted(kind, cluster)
     except PluginError:
         return None
 

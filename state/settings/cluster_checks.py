@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from state.config.tables import ClusterConfig, Config, GatewayConfig
 from state.config.urls import is_loopback
 from state.plugins.entry_points import PluginError
-from state.plugins.launchers import LauncherKind, find_kind, kind_names, options_of
+from state.plugins.launchers import LauncherKind, adapted, find_kind, kind_names, options_of
 from state.plugins.options import Say, has_required
 
 
@@ -23,10 +23,11 @@ def check(config: Config, say: Say) -> None:
         kind = _kind(cluster, f"cluster[{number}].kind", say)
         if kind is None:
             continue
-        if not kind.runs_here and not _private_reports(config.gateway):
+        if not kind.runs_here and not _private_reports(config.gateway, shared_loopback=kind.one_machine):
+            over = "a port that any user of this machine could take" if kind.one_machine else "the network"
             say(
                 "gateway.report_port",
-                f"jobs of {cluster.name!r} report over the network, which needs TLS. Set report_host and"
+                f"jobs of {cluster.name!r} report over {over}, which needs TLS. Set report_host and"
                 " report_port, or an internal_url that begins with https://.",
             )
         if cluster.options is None and has_required(kind.options):
@@ -47,7 +48,7 @@ def _kind(cluster: ClusterConfig, key: str, say: Say) -> LauncherKind | None:
             say(key, "this installation of Towpath has no kinds of cluster. Reinstall it.")
         else:
             say(key, f"{cluster.kind!r} is not a kind of cluster. Use one of: {', '.join(known)}.")
-    return kind
+    return None if kind is None else adapted(kind, cluster)
 
 
 def _isolation(cluster: ClusterConfig, kind: LauncherKind, config: Config, key: str, say: Say) -> None:
@@ -61,14 +62,17 @@ def _isolation(cluster: ClusterConfig, kind: LauncherKind, config: Config, key: 
         say(
             key,
             f"servers on the cluster {cluster.name!r} run under the hub's own account. With [auth], every user could"
-            " read the files of all others and the hub's own data, and act as any user. Use a cluster that runs"
-            ' servers as their users, or accept this with isolation = "none".',
+            f" read the files of all others and the hub's own data, and act as any user. {kind.isolation_advice}, or"
+            ' accept this with isolation = "none".',
         )
 
 
-def _private_reports(gateway: GatewayConfig) -> bool:
-    """Return whether nobody on the network can read a job's report token: https, or within this machine."""
+def _private_reports(gateway: GatewayConfig, *, shared_loopback: bool) -> bool:
+    """Return whether nobody can read a job's report token: https, or within this machine.
+
+    `shared_loopback`: other users have processes here, which can listen on the hub's port while the hub is down.
+    """
     if not gateway.internal_url and gateway.report_port:
         return True
     parts = urlsplit(gateway.internal_url)
-    return parts.scheme == "https" or is_loopback(parts.hostname or gateway.host)
+    return parts.scheme == "https" or (not shared_loopback and is_loopback(parts.hostname or gateway.host))

@@ -14,13 +14,14 @@ from batch.launchers.local.launcher import LocalLauncher
 from batch.launchers.opening import open_launcher
 from state.config.tables import ClusterConfig
 from state.errors import ConfigError
+from tests.batch.launchers.local.making import jobs_of, unix_users, users_maker
 from tests.batch.launchers.slurm.making import fake_pyslurm, opener, real_pyslurm, slurm_config, slurm_maker
 from tests.batch.launchers.ssh.making import running_pool, ssh_maker
 from tests.conftest import run, until
 from tests.contracts import native_ids
 from tests.contracts.fake_launcher import FakeLauncher
 
-KINDS = ["local", "fake", "ssh", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
+KINDS = ["local", "local-users", "fake", "ssh", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
 if real_pyslurm():  # it is compiled for one version of Slurm
     KINDS.append("slurm-pyslurm")
 
@@ -28,6 +29,12 @@ if real_pyslurm():  # it is compiled for one version of Slurm
 @pytest.fixture(scope="session")
 def ssh_pool():
     yield from running_pool()
+
+
+@pytest.fixture(scope="session")
+def users():
+    with unix_users() as folder:
+        yield folder
 
 
 def cluster_of(request, short_folder, tmp_path) -> tuple[Callable[[], Launcher], native_ids.GiveAway]:
@@ -41,6 +48,9 @@ def cluster_of(request, short_folder, tmp_path) -> tuple[Callable[[], Launcher],
     if kind == "ssh":
         pool = request.getfixturevalue("ssh_pool")
         return ssh_maker(pool), native_ids.on_ssh(pool)
+    if kind == "local" and client:
+        request.getfixturevalue("users")
+        return users_maker(), native_ids.on_local(jobs_of("alice"))
     if kind == "fake":
         launcher = FakeLauncher()
         return lambda: launcher, native_ids.on_fake(launcher)

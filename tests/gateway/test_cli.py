@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import NODEFAULT
+from msgspec.structs import replace
 
 from tests.batch.test_isolation import NO_NAMESPACES
 
@@ -51,6 +52,7 @@ def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
     """Uncomment all of it: still valid, and the same configuration as none."""
     import re
 
+    from state.plugins.launchers import options_of
     from state.settings.loader import load
 
     towpath("init", "all.toml")
@@ -71,7 +73,8 @@ def test_every_key_that_init_shows_is_a_key_at_its_default(towpath, tmp_path):
     none = load(tmp_path / "none.toml", None, environment=environment).config
     assert given.gateway == none.gateway
     assert given.state == none.state
-    assert given.cluster == none.cluster
+    (cluster,) = none.cluster  # the shown table has the options of `local`
+    assert given.cluster == (replace(cluster, options=options_of(cluster)),)
     assert given.profile == none.profile
 
 
@@ -177,6 +180,7 @@ def test_a_hub_of_several_users_does_not_start_on_a_cluster_without_isolation(to
     assert done.returncode == (1 if command == "check" else 2)
     assert "run under the hub's own account" in done.stderr
     assert 'isolation = "none"' in done.stderr
+    assert 'run_as = "user"' in done.stderr
 
 
 def test_check_explains_a_cluster_without_isolation(towpath, tmp_path):
@@ -184,6 +188,7 @@ def test_check_explains_a_cluster_without_isolation(towpath, tmp_path):
     done = towpath("check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.search(r"WARN  cluster local +No isolation: .*Every user can read the files of all others", done.stdout)
+    assert 'Set run_as = "user" in [cluster.local]' in done.stdout
 
 
 PORT = "[[profile]]\nname = 'board'\ncluster = 'local'\napp = 'web'\ncommand = ['board', '{port}']\n"

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from state.config.tables import Config, ProfileConfig
+from state.config.tables import ClusterConfig, Config, ProfileConfig
 from state.errors import ConfigError
 from state.offer.app_ports import gets_socket_options, listens_on_port, shares_port
-from state.plugins.launchers import without_isolation
+from state.plugins.launchers import kind_of, needs_certificates, without_isolation
 from state.settings.checks import checked
 from state.settings.loader import load
 
@@ -223,6 +223,7 @@ def test_several_users_under_one_account_are_rejected_unless_accepted(folder, te
     assert set(by_key) == {"cluster[1].isolation"}
     assert "the hub's own account" in told
     assert 'isolation = "none"' in told
+    assert 'Set run_as = "user" in [cluster.local]' in told
     (folder / "towpath.toml").write_text(SIGN_IN)
     config = load(None, folder / "data", environment={}).config
     assert [cluster.name for cluster in without_isolation(config)] == ["local"]
@@ -232,6 +233,43 @@ def test_one_user_on_their_own_machine_needs_no_isolation(folder):
     for isolation in ("", "isolation = 'none'\n"):
         (folder / "towpath.toml").write_text(SHARED.replace("isolation = 'none'\n", isolation) + PROFILE)
         assert without_isolation(load(None, folder / "data", environment={}).config) == []
+
+
+AS_USERS = SIGN_IN.replace("isolation = 'none'\n", "[cluster.local]\nrun_as = 'user'\n")
+
+
+def test_servers_that_run_as_their_users_are_isolated_and_prove_themselves_by_certificates(folder):
+    (folder / "towpath.toml").write_text(f"[gateway]\nreport_port = 8001\n{AS_USERS}")
+    config = load(None, folder / "data", environment={}).config
+    assert without_isolation(config) == []
+    assert needs_certificates(config)
+    kind = kind_of(config.cluster[0])
+    assert (kind.endpoints, kind.runs_here, kind.one_machine) == ({"tls"}, False, True)
+    assert kind.option_kinds == {"cores", "memory", "gpu", "gpus"}
+    plain = kind_of(ClusterConfig(name="here", kind="local"))
+    assert (plain.endpoints, plain.runs_here, plain.one_machine) == ({"unix", "tcp"}, True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        (AS_USERS, "gateway.report_port", "any user of this machine could take"),
+        (f"[gateway]\ninternal_url = 'http://127.0.0.1:8000'\n{AS_USERS}", "gateway.report_port", "needs TLS"),
+        (AS_USERS.replace("[cluster.local]", "isolation = 'none'\n[cluster.local]"), "cluster[1].isolation", "Remove"),
+        (AS_USERS.replace("'user'", "'users'"), "cluster[1].local.run_as", "hub, user"),
+        (AS_USERS + "become = 'su'\n", "cluster[1].local.become", "setuid, sudo"),
+        (AS_USERS + "min_uid = 0\n", "cluster[1].local.min_uid", "1"),
+        (AS_USERS + "python = '/opt/my python'\n", "cluster[1].local.python", "absolute path"),
+        (AS_USERS + "folder = 'jobs'\n", "cluster[1].local.folder", "absolute path"),
+        (AS_USERS + "cgroup = 'hub'\n", "cluster[1].local.cgroup", "absolute path"),
+        (SHARED + "[cluster.local]\nmin_uid = 500\n" + PROFILE, "cluster[1].local.min_uid", 'run_as = "user"'),
+        (AS_USERS + PROFILE + "app = 'jupyterhub'\n", "profile[1].app", "https"),
+        (AS_USERS + PROFILE + "[profile.option.p]\nkind = 'partition'\n", "profile[1].option", "cannot request"),
+    ],
+)
+def test_servers_as_their_users_are_configured_without_contradictions(folder, text, key, words):
+    by_key, _ = faults(folder, text)
+    assert words in str(by_key[key])
 
 
 @pytest.mark.parametrize(

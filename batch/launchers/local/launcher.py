@@ -28,7 +28,6 @@ from batch.contract import (
     Change,
     JobSpec,
     JobView,
-    LauncherContext,
     LauncherError,
     Offer,
     PartReport,
@@ -39,7 +38,6 @@ from batch.launchers.local.folder import JobFolder, Processes, boot_id, native_i
 from batch.launchers.local.forks import ForkLostError, Forks, compiled_starter
 from batch.launchers.local.stops import Stops
 from batch.launchers.local.takeover import take_over
-from state.config.tables import ClusterConfig
 from state.offer.catalog import Catalog
 from state.records.models import JobRef, Server
 
@@ -57,11 +55,6 @@ TRANSIENT: Final = frozenset(
 ATTEMPT: Final = re.compile(r"[0-9a-f]{32}")
 
 R = TypeVar("R")
-
-
-def open_local(cluster: ClusterConfig, context: LauncherContext) -> "LocalLauncher":
-    """The launcher of this machine, with its jobs under the data directory."""
-    return LocalLauncher(cluster.name, context.data_dir.absolute() / "jobs")
 
 
 class LocalLauncher:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 MARK = b"towpath-job"
 """Part of the command line of each starter, before the attempt and its share."""
+MAX_COMMAND_LINE = 4096
 
 
 def marked() -> "list[dict[str, Any]]":
@@ -32,7 +33,7 @@ def _all_marked() -> "Iterator[dict[str, Any]]":
         if not entry.isdigit():
             continue
         try:
-            arguments = read_file("/proc/%s/cmdline" % entry).split(b"\0")
+            arguments = beginning("/proc/%s/cmdline" % entry).split(b"\0")
             at = arguments.index(MARK)
             attempt, label = arguments[at + 1].decode("ascii"), arguments[at + 2].decode("ascii")
             uid = os.stat("/proc/" + entry).st_uid
@@ -41,6 +42,15 @@ def _all_marked() -> "Iterator[dict[str, Any]]":
         start = start_time(int(entry))
         if start:
             yield {"attempt": attempt, "label": label, "pid": int(entry), "start": start, "uid": uid}
+
+
+def beginning(path: str) -> bytes:
+    """Return the first bytes of a file: command lines may have megabytes, and a starter's mark is at the beginning."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return os.read(fd, MAX_COMMAND_LINE)
+    finally:
+        os.close(fd)
 
 
 def is_alive(pid: int, start: int) -> bool:

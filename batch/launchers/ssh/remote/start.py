@@ -13,7 +13,7 @@ from batch.launchers.ssh.remote.errors import RefusedError
 from batch.launchers.ssh.remote.folders import Folders, read_note, try_lock
 from batch.launchers.ssh.remote.loader import LOADER
 from batch.launchers.ssh.remote.processes import MARK, marked
-from batch.launchers.ssh.remote.scope import open_scope
+from batch.launchers.ssh.remote.scope import Scope, open_scope
 from batch.starter.files import make_private, read_all, write_atomically
 from batch.starter.processes import boot_id, start_time
 
@@ -56,7 +56,8 @@ def start(request: "dict[str, Any]", account: "pwd.struct_passwd", given: bytes)
     if lock < 0:
         raise RefusedError("busy", "another request holds the lock of the job")
     variables = environment(account, request.get("environment") or {})
-    scope = open_scope(request, account, variables)
+    ours = request.get("limits")  # of the group that we are in, if the hub has made one
+    scope = open_scope(request, account, variables) if ours is None else Scope([], **ours)
     owner = {
         "host": request["host"], "record": request["record"], "grace": request["grace"], "time": time.time(),
         "share": request.get("share"), "limits": {"memory": scope.memory, "cores": scope.cores},
@@ -144,7 +145,7 @@ def environment(account: "pwd.struct_passwd", more: "Mapping[str, str]") -> "dic
     kept = {
         name: value
         for name, value in os.environ.items()
-        if name[:4] != "SSH_" and name[:8] != "TOWPATH_" and name not in SESSION_VARIABLES
+        if name[:4] != "SSH_" and name[:5] != "SUDO_" and name[:8] != "TOWPATH_" and name not in SESSION_VARIABLES
     }
     kept.setdefault("PATH", "/usr/local/bin:/usr/bin:/bin")
     kept.setdefault("LANG", "C.UTF-8")

@@ -158,6 +158,14 @@ def test_a_form_that_leaves_the_memory_alone_requests_none():
     assert settle(form, {}).values["memory"] == ""
 
 
+def test_the_catalog_of_one_machine_has_one_partition():
+    catalog = offer_of("lab", [host("lab")], {}, time=1.0, kind="local", pool=False).catalog
+    assert catalog.kind == "local"
+    assert [(one.name, one.default) for one in catalog.partitions] == [("lab", True)]
+    profile = ProfileConfig(name="p", cluster="lab", command=("app", "{socket}"))
+    assert Combinations(profile, Facts(catalog=catalog, user="alice")).every
+
+
 def test_only_an_address_is_listened_on():
     assert own_address("10.0.0.7") == "10.0.0.7"
     assert own_address("fd00::7") == "fd00::7"
