@@ -13,7 +13,7 @@ from typing import Final
 
 from batch.ssh import door
 from batch.ssh.credentials import Credentials
-from batch.ssh.door import Connection, Target
+from batch.ssh.door import MAX_OUTPUT, Connection, Target
 from batch.ssh.errors import (
     AccessDeniedError,
     ConnectionDroppedError,
@@ -45,7 +45,8 @@ Connect = Callable[..., Awaitable[Connection]]
 class BackOff:
     """The last failure, and until when it is taken for an answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: float = LONGEST_BACK_OFF) -> None:
+        self._longest = longest
         self.error: SshError | None = None
         self.since = 0.0  # seconds since the epoch
         self.failures = 0
@@ -58,7 +59,7 @@ class BackOff:
 
     def failed(self, error: SshError, now: float) -> None:
         """Note a failure: each one doubles the time."""
-        pause = min(FIRST_BACK_OFF * 2.0**self.failures, LONGEST_BACK_OFF)
+        pause = min(FIRST_BACK_OFF * 2.0**self.failures, self._longest)
         self.failures += 1
         self.since = self.since or time.time()
         self.error, self.until = error, now + pause * random.uniform(0.75, 1.25)  # noqa: S311 - jitter
@@ -81,9 +82,9 @@ class _Line:
 
 
 class _HostState:
-    def __init__(self) -> None:
+    def __init__(self, longest_back_off: float) -> None:
         self.handshakes = asyncio.Semaphore(HANDSHAKES)
-        self.back_off = BackOff()
+        self.back_off = BackOff(longest_back_off)
 
 
 class Connections:
@@ -98,14 +99,20 @@ class Connections:
         connect_seconds: float,
         connect: Connect = door.connect,
         idle_seconds: float = IDLE_SECONDS,
+        longest_back_off: float = LONGEST_BACK_OFF,
     ) -> None:
-        """`known_hosts` is asked at each connection. `connect_seconds`: for TCP, key exchange and authentication."""
+        """`known_hosts` is asked at each connection.
+
+        `connect_seconds`: for TCP, key exchange and authentication, and for opening a session. `longest_back_off`:
+        seconds for which a host that failed is at most left alone.
+        """
         self._targets = dict(targets)
         self._credentials = credentials
         self._known_hosts = known_hosts
         self._connect_seconds = connect_seconds
         self._connect = connect
         self._idle_seconds = idle_seconds
+        self._longest_back_off = longest_back_off
         self._lines: dict[tuple[str, str], _Line] = {}
         self._hosts: dict[str, _HostState] = {}
 
@@ -121,24 +128,39 @@ class Connections:
         """How many connections are open."""
         return sum(line.connection is not None and not line.connection.closed for line in self._lines.values())
 
-    async def run(self, host: str, account: str, command: str, given: bytes = b"", *, seconds: float) -> Output:
-        """Run an idempotent command on a host, as an account. Raises SshError.
+    async def run(
+        self,
+        host: str,
+        account: str,
+        command: str,
+        given: bytes = b"",
+        *,
+        seconds: float,
+        once: bool = False,
+        max_output: int = MAX_OUTPUT,
+    ) -> Output:
+        """Run a command on a host, as an account. Raises SshError.
 
-        A command may be run twice: on a connection that turns out to be dead it is tried once more on a new one.
+        On a connection that turns out to be dead it is tried once more on a new one, so it may be run twice. With
+        `once` that is done only if it cannot have read its input.
         """
+
+        async def attempt() -> Output:
+            return await self._in_session(host, line, command, given, seconds, max_output)
+
         line = self._lines.setdefault((host, account), _Line())
         line.users += 1
         try:
             fresh = await self._connected(host, account, line)
             try:
-                return await self._in_session(host, line, command, given, seconds)
-            except ConnectionLostError:
+                return await attempt()
+            except ConnectionLostError as error:
                 await self._drop(line)
-                if fresh:
+                if fresh or (once and error.started):
                     raise
             await self._connected(host, account, line)
             try:
-                return await self._in_session(host, line, command, given, seconds)
+                return await attempt()
             except ConnectionLostError:
                 await self._drop(line)
                 raise
@@ -160,7 +182,7 @@ class Connections:
             if line.connection is not None and not line.connection.closed:
                 return False
             loop = asyncio.get_running_loop()
-            state = self._hosts.setdefault(host, _HostState())
+            state = self._hosts.setdefault(host, _HostState(self._longest_back_off))
             state.back_off.check(loop.time())
             line.back_off.check(loop.time())
             try:
@@ -211,16 +233,20 @@ class Connections:
 
     # --- running
 
-    async def _in_session(self, host: str, line: _Line, command: str, given: bytes, seconds: float) -> Output:
+    async def _in_session(  # noqa: PLR0917 - where, what, and its limits
+        self, host: str, line: _Line, command: str, given: bytes, seconds: float, max_output: int
+    ) -> Output:
         """Run in a session, when there is room for one."""
         refused = 0
         while True:
             sessions, connection = line.sessions, line.connection
             if connection is None:
-                raise ConnectionLostError(f"The connection to {host} was lost.")
+                raise ConnectionLostError(f"The connection to {host} was lost.", started=False)
             async with sessions:
                 try:
-                    return await connection.run(command, given, seconds=seconds)
+                    return await connection.run(
+                        command, given, seconds=seconds, open_seconds=self._connect_seconds, max_output=max_output
+                    )
                 except SessionRefusedError as error:
                     alone = sessions.used == 1
                     sessions.refused()

@@ -61,23 +61,37 @@ class Connection:
         """Whether it can no longer be used."""
         return self._connection.is_closed()
 
-    async def run(self, command: str, given: bytes = b"", *, seconds: float, max_output: int = MAX_OUTPUT) -> Output:
+    async def run(
+        self,
+        command: str,
+        given: bytes = b"",
+        *,
+        seconds: float,
+        open_seconds: float = 0.0,
+        max_output: int = MAX_OUTPUT,
+    ) -> Output:
         """Run a command with `given` on its standard input, and return what it printed.
 
-        Raises SessionRefusedError when nothing was started, ConnectionLostError and OutputLimitError when something
-        may have been.
+        `open_seconds`: for the opening of the session, of `seconds`; 0: all of them. Raises SessionRefusedError when
+        nothing was started, ConnectionLostError and OutputLimitError when something may have been.
         """
+        opened = False
+        first = min(open_seconds or seconds, seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(first) as limit:
                 process = await self._open(command)
+                opened = True
+                limit.reschedule(asyncio.get_running_loop().time() + seconds)
                 try:
                     return await self._talk(process, given, max_output)
                 finally:
                     process.close()
         except TimeoutError:
-            raise ConnectionLostError(f"{self._target} did not answer within {seconds:.0f} seconds.") from None
+            words = f"{self._target} did not answer within {seconds if opened else first:.0f} seconds."
+            raise ConnectionLostError(words, started=opened or not given) from None
         except (asyncssh.Error, OSError) as error:
-            raise ConnectionLostError(f"The connection to {self._target} was lost: {_reason(error)}.") from error
+            words = f"The connection to {self._target} was lost: {_reason(error)}."
+            raise ConnectionLostError(words, started=opened or not given) from error
 
     async def _open(self, command: str) -> "asyncssh.SSHClientProcess[bytes]":
         try:

@@ -2,9 +2,9 @@
 
 
 class SshError(Exception):
-    """The base of these errors. `started`: the command may have been started."""
+    """The base of these errors. `started`: the command may have been started, and may have read its input."""
 
-    started = False
+    started: bool = False
 
 
 class HostUnreachableError(SshError):
@@ -45,9 +45,14 @@ class SessionRefusedError(SshError):
 
 
 class ConnectionLostError(SshError):
-    """The connection ended, or the answer took too long, while a command was running."""
+    """The connection ended, or the answer took too long.
 
-    started = True
+    `started` False: before the command could have read its input.
+    """
+
+    def __init__(self, message: str, *, started: bool = True) -> None:
+        super().__init__(message)
+        self.started = started
 
 
 class OutputLimitError(SshError):

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from batch.contract import LauncherError, PartReport
-from batch.launchers.ssh.advice import summary, trouble_text
+from batch.launchers.ssh.advice import summary
 from batch.launchers.ssh.answers import gpu_of
 from batch.launchers.ssh.kind import SshConfig, SshHostConfig
 from batch.launchers.ssh.native_id import Place
@@ -17,6 +17,7 @@ from batch.launchers.ssh.program import command, write_request
 from batch.launchers.ssh.requests import TELL_ADMINS, HostRequests
 from batch.ssh.connections import Connections
 from batch.ssh.errors import AccessDeniedError, CredentialsError, HostKeyError, SshError
+from batch.ssh.host_advice import trouble_text
 from batch.ssh.output import Output
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126

@@ -8,7 +8,7 @@ import fcntl
 import json
 import os
 
-from batch.launchers.ssh.remote.errors import RefusedError
+from batch.ssh.remote.errors import RefusedError
 from batch.starter.files import read_file
 
 TYPE_CHECKING = False

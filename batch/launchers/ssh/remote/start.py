@@ -9,11 +9,11 @@ import json
 import os
 import time
 
-from batch.launchers.ssh.remote.errors import RefusedError
 from batch.launchers.ssh.remote.folders import Folders, read_note, try_lock
 from batch.launchers.ssh.remote.loader import LOADER
 from batch.launchers.ssh.remote.processes import MARK, marked
 from batch.launchers.ssh.remote.scope import Scope, open_scope
+from batch.ssh.remote.errors import RefusedError
 from batch.starter.files import make_private, read_all, write_atomically
 from batch.starter.processes import boot_id, start_time
 

@@ -4,7 +4,7 @@ import grp
 import os
 import pwd
 
-from batch.launchers.ssh.remote.errors import RefusedError
+from batch.ssh.remote.errors import RefusedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
