@@ -284,7 +284,9 @@ class Term:
                     log.exception("A server could not be handled %s", log_fields(server, key))
                     continue
                 if actions:
-                    self._group.create_task(self._queue.work(key, self._task(key, server, actions)))
+                    cluster = "" if server is None else server.cluster
+                    task = self._task(key, server, actions)
+                    self._group.create_task(self._queue.work(key, task, cluster=cluster))
 
     def _decide(self, key: str, server: Server | None) -> list[Action]:
         now = time.time()

@@ -12,7 +12,10 @@ LONGEST_BACK_OFF: Final = 30.0
 
 
 class WorkQueue:
-    """Keys that need work. All calls are from one event loop."""
+    """Keys that need work. All calls are from one event loop.
+
+    `at_once`: how many tasks run at the same time for one cluster, so that a slow one holds up no other.
+    """
 
     def __init__(self, *, at_once: int) -> None:
         self._waiting: dict[str, None] = {}
@@ -20,7 +23,8 @@ class WorkQueue:
         self._failures: dict[str, int] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._awake = asyncio.Event()
-        self._room = asyncio.Semaphore(at_once)
+        self._at_once = at_once
+        self._rooms: dict[str, asyncio.Semaphore] = {}
 
     def put(self, key: str) -> None:
         """Queue a key. A key in its back-off waits for that to end."""
@@ -39,14 +43,14 @@ class WorkQueue:
             if keys:
                 return keys
 
-    async def work(self, key: str, task: Callable[[], Awaitable[bool]]) -> None:
-        """Run the task when there is room.
+    async def work(self, key: str, task: Callable[[], Awaitable[bool]], *, cluster: str = "") -> None:
+        """Run the task when there is room for one more of its cluster.
 
         If it returns False, it failed for now, and the key returns after its back-off.
         """
         self._working.add(key)
         try:
-            async with self._room:
+            async with self._rooms.setdefault(cluster, asyncio.Semaphore(self._at_once)):
                 done = await task()
         finally:
             self._working.discard(key)

@@ -21,6 +21,7 @@ from state.config.tables import OptionConfig, ProfileConfig
 from state.errors import NotFoundError
 from state.offer.catalog import GpuCount, Limits, NodeKind, Reservation
 from state.offer.choices import read as read_picks
+from state.offer.clusters import on_picked_cluster
 from state.offer.combinations import Facts, names_of, reservations, ways
 from state.offer.fields import Offer, offer
 from state.offer.option_kinds import NAMED
@@ -121,7 +122,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         """Return the fields of `profile` that request resources from the scheduler, for the caller or for `user`.
 
         `opt-NAME` are the choices so far: each field shows what can be combined with those before it, and which limit
-        applies.
+        applies. `opt-cluster` is the cluster, where the profile names several. 400: it does not name this one.
         """
         query = arguments(request)
         name = query.get("user") or signed_in(request).user.name
@@ -129,8 +130,9 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         profile = site.config.profile_named(query.get("profile", ""))
         if profile is None:
             raise NotFoundError("This profile does not exist on this hub.")
-        facts = await facts_of(site, profile.cluster, user)
-        known = {key: raw for key, raw in picked_in(query, profile.name).items() if key in profile.option}
+        profile, picked = on_picked_cluster(profile, picked_in(query, profile.name))
+        facts = await facts_of(site, profile.clusters[0], user)
+        known = {key: raw for key, raw in picked.items() if key in profile.option}
         picks, unread = read_picks(profile, known)
         made = offer(profile, facts, picks, narrow=True)
         return replace(made, wrong=made.wrong | unread)

@@ -37,12 +37,13 @@ class OptionShown(Struct):
 
 
 class ProfileShown(Struct):
-    """A profile, without its command and environment."""
+    """A profile, without its command and environment. `cluster`: the first of its clusters, which is the default."""
 
     name: str
     title: str
     description: str
     cluster: str
+    clusters: tuple[str, ...]
     app: str
     shared_node_port: bool
     options: dict[str, OptionShown]
@@ -91,7 +92,8 @@ def _shown(profile: ProfileConfig) -> ProfileShown:
         name=profile.name,
         title=profile.title or profile.name,
         description=profile.description,
-        cluster=profile.cluster,
+        cluster=profile.clusters[0],
+        clusters=profile.clusters,
         app=profile.app,
         shared_node_port=shares_port(profile),
         options={

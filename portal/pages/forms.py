@@ -3,18 +3,20 @@
 Owns each field as the template shows it. Does not validate: see `state.offer.choices`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from portal.servers.catalog_facts import is_old
+from portal.servers.catalog_facts import is_old, silent_clusters
 from portal.site.site import Site
 from portal.web.next_url import safe_next
 from state.config.tables import OptionConfig, ProfileConfig
+from state.errors import ChoicesError
 from state.names import server_path
 from state.offer.app_ports import SHARED_PORT_NOTE, shares_port
 from state.offer.choices import default_of, read
+from state.offer.clusters import CLUSTER, has_choice, on_cluster_if_offered, on_picked_cluster
 from state.offer.combinations import Facts
 from state.offer.fields import Field, offer
 from state.offer.option_kinds import canonical, fixed, scheduler_options
@@ -45,11 +47,13 @@ class ProfileForm(Struct, frozen=True, kw_only=True):
     """One profile as the form shows it. `problem`: why this user cannot start it, else `""`.
 
     `known`: whether the cluster's catalog was available; None: this cluster has none. `warning`: what a user must know
-    before the start.
+    before the start. `clusters`: those that the user can choose from; `silent`: the chosen one, if it does not answer.
     """
 
     profile: ProfileConfig
     fields: tuple[FormField, ...]
+    clusters: tuple[str, ...] = ()
+    silent: str = ""
     problem: str = ""
     known: bool | None = None
     time: float | None = None
@@ -59,8 +63,20 @@ class ProfileForm(Struct, frozen=True, kw_only=True):
 
 
 def has_options(site: Site) -> bool:
-    """Return whether the form has a choice or a warning: several profiles, options, or a warning."""
-    return len(site.config.profile) != 1 or bool(site.config.profile[0].option) or shares_port(site.config.profile[0])
+    """Return whether the form has a choice or a warning: several profiles or clusters, options, or a warning."""
+    if len(site.config.profile) != 1:
+        return True
+    (profile,) = site.config.profile
+    return has_choice(profile) or bool(profile.option) or shares_port(profile)
+
+
+def faults_in(profile: ProfileConfig, facts: Facts, picked: Mapping[str, Any]) -> dict[str, str]:
+    """Return what is wrong with these choices, by field. `profile`: as configured; `facts`: of the picked cluster."""
+    try:
+        there, rest = on_picked_cluster(profile, picked)
+    except ChoicesError as error:
+        return error.fields
+    return faults_of(there, facts, rest)
 
 
 def faults_of(profile: ProfileConfig, facts: Facts, picked: Mapping[str, Any]) -> dict[str, str]:
@@ -77,34 +93,72 @@ def still_good(profile: ProfileConfig, facts: Facts, remembered: Mapping[str, An
 
 
 def sheet(
-    site: Site, profile: ProfileConfig, facts: Facts, values: Mapping[str, Any], errors: Mapping[str, str]
+    site: Site,
+    configured: ProfileConfig,
+    facts: Facts,
+    values: Mapping[str, Any],
+    errors: Mapping[str, str],
+    *,
+    editing: bool = False,
 ) -> ProfileForm:
-    """Return the profile with the given values in its fields, and defaults in the others. `errors`: field → message."""
+    """Return the profile with the given values in its fields, and defaults in the others. `errors`: field → message.
+
+    `facts`: of the cluster among the values. `editing`: a server waits there, so the cluster is no choice.
+    """
+    profile = on_cluster_if_offered(configured, values)
+    (name_of_cluster,) = profile.clusters
+    silent = silent_clusters(site) if has_choice(configured) else frozenset()
+    choice = (
+        (_cluster_field(configured, name_of_cluster, silent, errors.get(CLUSTER, "")),)
+        if has_choice(configured) and not editing
+        else ()
+    )
     mine = {name: value for name, value in values.items() if name in profile.option}
     picks, unread = read(profile, mine)
     made = offer(profile, facts, picks, narrow=False)
-    cluster = cluster_named(site.config, profile.cluster)
+    cluster = cluster_named(site.config, name_of_cluster)
     unscheduled = cluster is not None and not kind_of(cluster).option_kinds
     return ProfileForm(
         profile=profile,
-        fields=()
+        clusters=configured.clusters,
+        silent=name_of_cluster if name_of_cluster in silent else "",
+        fields=choice
         if made.problem
-        else tuple(
-            _form_field(
-                f"opt.{profile.name}.{name}",
-                option,
-                made.fields.get(name),
-                mine.get(name) if name in unread else picks.get(name),
-                errors.get(name, ""),
-            )
-            for name, option in profile.option.items()
+        else (
+            *choice,
+            *(
+                _form_field(
+                    f"opt.{profile.name}.{name}",
+                    option,
+                    made.fields.get(name),
+                    mine.get(name) if name in unread else picks.get(name),
+                    errors.get(name, ""),
+                )
+                for name, option in profile.option.items()
+            ),
         ),
         problem=made.problem,
         warning=SHARED_PORT_NOTE if shares_port(profile) else "",
         known=None if unscheduled else facts.catalog is not None,
         time=made.time,
-        old=made.time is not None and is_old(site, profile.cluster, made.time),
+        old=made.time is not None and is_old(site, name_of_cluster, made.time),
         notes=made.notes,
+    )
+
+
+def _cluster_field(profile: ProfileConfig, chosen: str, silent: Collection[str], error: str) -> FormField:
+    """Return the field for the cluster. One that does not answer can be chosen: the server waits for it."""
+    return FormField(
+        id=f"opt.{profile.name}.{CLUSTER}",
+        name=CLUSTER,
+        kind=CLUSTER,
+        title="Cluster",
+        control="select",
+        value=chosen,
+        entries=tuple(
+            (name, f"{name} (not answering)" if name in silent else name, name == chosen) for name in profile.clusters
+        ),
+        error=error,
     )
 
 

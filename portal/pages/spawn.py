@@ -9,7 +9,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from portal.pages.forms import faults_of, open_url, sheet, still_good
+from portal.pages.forms import faults_in, open_url, sheet, still_good
 from portal.rights.access import need_user, signed_in
 from portal.servers import server_actions
 from portal.servers.catalog_facts import facts_for_all, facts_of
@@ -23,6 +23,7 @@ from portal.web.routing import bound
 from state.config.tables import ProfileConfig
 from state.errors import ChoicesError, NameRuleError
 from state.names import server_name
+from state.offer.clusters import CLUSTER, has_choice, on_cluster_if_offered
 from state.records.models import Server, Status, User
 from state.records.readiness import is_ready
 from state.rights.identity import Identity
@@ -92,15 +93,20 @@ async def _filled(
     site: Site, target: Target, profile: ProfileConfig, *, record: Server | None, query: dict[str, str], next_url: str
 ) -> FormState:
     """Return the form with the values of the last start, and over them those of the URL."""
-    facts = await facts_of(site, profile.cluster, target.owner)
     values: dict[str, Any] = {}
     refused: dict[str, str] = {}
-    if record and record.profile == profile.name:
-        values = still_good(profile, facts, record.choices)
-        refused = _refused_last_time(profile, record)
-    in_url = picked_in(query, profile.name) | {name: query[name] for name in profile.option if name in query}
+    again = record if record is not None and record.profile == profile.name else None
+    names = [*profile.option, CLUSTER] if has_choice(profile) else list(profile.option)
+    in_url = picked_in(query, profile.name) | {name: query[name] for name in names if name in query}
+    there = on_cluster_if_offered(profile, {**({CLUSTER: again.cluster} if again else {}), **in_url})
+    facts = await facts_of(site, there.clusters[0], target.owner)
+    if again is not None:
+        values = still_good(there, facts, again.choices)
+        if has_choice(profile):
+            values[CLUSTER] = there.clusters[0]
+        refused = _refused_last_time(profile, again)
     values |= in_url
-    found = faults_of(profile, facts, values) if in_url else {}
+    found = faults_in(profile, facts, values) if in_url else {}
     errors = {name: message for name, message in found.items() if name in in_url}
     if errors:
         problem = "The link asks for something that is not available. See below."
@@ -147,13 +153,31 @@ async def target_of(site: Site, request: Request[Any, Any, Any]) -> Target:
 
 async def render_form(site: Site, request: Request[Any, Any, Any], target: Target, state: FormState) -> Response[bytes]:
     """Render the form."""
-    known = await facts_for_all(site, target.owner)
     picked = site.config.profile_named(state.chosen) if state.chosen or "profile" not in state.errors else None
+    there = {
+        profile.name: on_cluster_if_offered(profile, state.values if profile is picked else {})
+        for profile in site.config.profile
+        if profile is picked or not state.editing
+    }
+    known = await facts_for_all(site, (profile.clusters[0] for profile in there.values()), target.owner)
+    shown = {*picked.option, *({CLUSTER} if has_choice(picked) else ())} if picked else set()
     above = " ".join(
         message if field in WHOLE_FORM else f"{field}: {message}"
         for field, message in state.errors.items()
-        if not picked or field not in picked.option
+        if field not in shown
     )
+    sheets = [
+        sheet(
+            site,
+            profile,
+            known[there[profile.name].clusters[0]],
+            state.values if profile is picked else {},
+            state.errors if profile is picked else {},
+            editing=state.editing,
+        )
+        for profile in site.config.profile
+        if profile.name in there
+    ]
     usual = "Some of your choices are not available. See below." if state.errors else ""
     return page(
         site,
@@ -163,17 +187,8 @@ async def render_form(site: Site, request: Request[Any, Any, Any], target: Targe
         user=target.identity.user,
         owner=target.owner,
         name=target.server,
-        sheets=[
-            sheet(
-                site,
-                profile,
-                known[profile.cluster],
-                state.values if profile is picked else {},
-                state.errors if profile is picked else {},
-            )
-            for profile in site.config.profile
-            if profile is picked or not state.editing
-        ],
+        sheets=sheets,
+        asks=any(one.time is not None or len(one.clusters) > 1 for one in sheets),
         editing=state.editing,
         server=await site.store.servers.get(target.owner.name, target.server) if state.editing else None,
         chosen=picked.name if picked else "",

@@ -5,11 +5,13 @@ forms and how a catalog is collected.
 """
 
 import asyncio
+from collections.abc import Iterable
 
 from portal.site.site import Site
 from state.offer.catalog import Catalog, Grants
 from state.offer.combinations import NOTHING_KNOWN, Facts
 from state.plugins.launchers import cluster_named, kind_of, options_of
+from state.records.health import CLUSTER_SILENT
 from state.records.models import User
 
 OLD_SECONDS = 300.0
@@ -22,7 +24,8 @@ LOOK_SECONDS = 0.1
 async def facts_of(site: Site, cluster: str, user: User) -> Facts:
     """Return what a cluster has and what this user may use. Raises StateUnavailableError.
 
-    If the catalog is older than `catalog_seconds`, an update is requested and awaited briefly.
+    If the catalog is older than `catalog_seconds`, an update is requested and awaited briefly, unless the last one
+    did not come in time either: a cluster that does not answer makes no page wait.
     """
     configured = cluster_named(site.config, cluster)
     if configured is not None and not kind_of(configured).option_kinds:
@@ -31,14 +34,22 @@ async def facts_of(site: Site, cluster: str, user: User) -> Facts:
     catalog, grants = await asyncio.gather(catalogs.catalog(cluster), catalogs.grants(cluster, user.name))
     if catalog is not None and not is_young(site, cluster, catalog):
         await catalogs.ask(cluster)
-        catalog = await _younger(site, cluster, catalog)
-        grants = await catalogs.grants(cluster, user.name)
+        if site.late_catalogs.may_wait(cluster):
+            known, catalog = catalog, await _younger(site, cluster, catalog)
+            site.late_catalogs.note(cluster, late=catalog is known)
+            grants = await catalogs.grants(cluster, user.name)
     return Facts(catalog=catalog, grants=grants or Grants(), user=user.name)
 
 
-async def facts_for_all(site: Site, user: User) -> dict[str, Facts]:
-    """Return the same for every cluster that a profile uses."""
-    names = list(dict.fromkeys(profile.cluster for profile in site.config.profile))
+def silent_clusters(site: Site) -> frozenset[str]:
+    """Return the clusters that have not answered for a minute."""
+    silent = {problem.part for problem in site.health.problems if problem.code == CLUSTER_SILENT}
+    return frozenset(cluster.name for cluster in site.config.cluster if f"cluster {cluster.name}" in silent)
+
+
+async def facts_for_all(site: Site, clusters: Iterable[str], user: User) -> dict[str, Facts]:
+    """Return the same for each of these clusters."""
+    names = list(dict.fromkeys(clusters))
     found = await asyncio.gather(*(facts_of(site, name, user) for name in names))
     return dict(zip(names, found, strict=True))
 

@@ -13,7 +13,8 @@ from msgspec.structs import replace
 from portal.audit import recorder
 from portal.servers.server_actions import TRIES, check_display_name, chosen
 from portal.site.site import Site
-from state.errors import ConflictError, InvalidError, NotFoundError, TransitionError
+from state.errors import ChoicesError, ConflictError, InvalidError, NotFoundError, TransitionError
+from state.offer.clusters import CLUSTER, has_choice
 from state.records import lifecycle
 from state.records.audit import Act
 from state.records.edits import editable, with_edit
@@ -44,7 +45,7 @@ async def edit(
             raise InvalidError("The profile of a waiting server cannot be changed. Stop it, then start it again.")
         if not editable(server):
             raise TransitionError("The server is not waiting any more, so its request cannot be changed.")
-        found = await chosen(site, user, server.profile, picked)
+        found = await chosen(site, user, server.profile, _on_same_cluster(site, server, picked))
         changed = with_edit(server, found.choices)
         if changed == server:
             return server
@@ -64,6 +65,17 @@ async def edit(
             await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=name, what=what)
         return saved
     raise ConflictError("Others keep changing this server. Try again.")
+
+
+def _on_same_cluster(site: Site, server: Server, picked: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the picks with the cluster on which the server waits. Raises ChoicesError for another one."""
+    profile = site.config.profile_named(server.profile)
+    if profile is None or not has_choice(profile) or server.cluster not in profile.clusters:
+        return picked
+    if picked.get(CLUSTER) not in {None, "", server.cluster}:
+        message = "The cluster of a waiting server cannot be changed. Stop the server, then start it again."
+        raise ChoicesError({CLUSTER: message})
+    return {**picked, CLUSTER: server.cluster}
 
 
 async def rename(site: Site, server: Server, display_name: str) -> Server:

@@ -21,6 +21,7 @@ from portal.site.site import Site
 from state.errors import ConflictError, LimitError, NameRuleError
 from state.names import new_server_name, server_name, server_path
 from state.offer.choices import Chosen, validate
+from state.offer.clusters import CLUSTER, has_choice, on_picked_cluster
 from state.offer.combinations import NOTHING_KNOWN
 from state.records import lifecycle
 from state.records.audit import Act
@@ -213,9 +214,11 @@ def check_display_name(display_name: str) -> None:
 
 
 async def chosen(site: Site, user: User, profile: str, picked: Mapping[str, Any]) -> Chosen:
-    """Validate choices with what the profile's cluster offers to this user. Raises ChoicesError."""
+    """Validate choices with what the picked cluster offers to this user. Raises ChoicesError."""
     found = site.config.profile_named(profile)
-    facts = NOTHING_KNOWN if found is None else await facts_of(site, found.cluster, user)
+    facts = NOTHING_KNOWN
+    if found is not None:
+        facts = await facts_of(site, on_picked_cluster(found, picked)[0].clusters[0], user)
     return validate(site.config, profile, picked, user, facts)
 
 
@@ -234,6 +237,8 @@ async def _fresh(
         profile = before.name
         # options that the profile no longer has are dropped
         remembered = {key: value for key, value in old.choices.items() if key in before.option}
+        if has_choice(before) and old.cluster in before.clusters:
+            remembered[CLUSTER] = old.cluster
         picked = remembered if picked is None else picked
     found = await chosen(site, user, profile or "", picked or {})
     return Server(

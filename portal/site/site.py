@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from portal.site import times
+from portal.site.late_catalogs import LateCatalogs
 from portal.site.oauth import Provider
 from portal.site.sign_in import Auth
 from portal.site.static_files import Statics
@@ -161,6 +162,7 @@ class Site(Look):
         self.oauth = services.oauth
         self.data_dir = services.data_dir
         self.health = services.health
+        self.late_catalogs = LateCatalogs(services.clock)
 
     def render(self, template: str, **values: Any) -> bytes:
         """Render a page. Admins see the hub's problems on every page; users who wait because of one are told so."""

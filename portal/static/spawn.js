@@ -85,10 +85,22 @@
     }
   };
 
+  // Another cluster has other fields: the server shows the form again.
+  const look = () => {
+    const button = document.createElement("input");
+    button.type = "hidden";
+    button.name = "look";
+    button.value = "1";
+    form.append(button);
+    form.submit();
+  };
+
   form.addEventListener("input", (event) => touched.add(event.target));
   form.addEventListener("change", (event) => {
     const block = event.target.closest("[data-profile]");
-    if (block && event.target.closest("[data-field]")) ask(block, false);
+    if (!block || !event.target.closest("[data-field]")) return;
+    if (event.target.closest("[data-reload]")) look();
+    else ask(block, false);
   });
   for (const block of form.querySelectorAll("[data-profile]")) {
     const radio = block.querySelector("input[type=radio]");

@@ -462,7 +462,8 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: Name
     title: str = ""
     description: str = ""
-    cluster: str
+    cluster: str | tuple[str, ...]
+    """The cluster that servers run on. With a list, the form has a field for the cluster; the first is the default."""
     app: str = "jupyter"
     command: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
@@ -483,6 +484,11 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     option: dict[str, OptionConfig] = field(default_factory=dict)
     resources: ResourcesConfig = ResourcesConfig()
     setup: SetupConfig = SetupConfig()
+
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The clusters that servers can run on; there is at least one."""
+        return (self.cluster,) if isinstance(self.cluster, str) else self.cluster
 
 
 class HookConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -43,7 +43,7 @@ def isolated_on(config: Config, cluster: str) -> list[ProfileConfig]:
     return [
         profile
         for profile in config.profile
-        if profile.cluster == cluster and listens_on_port(profile) and not profile.shared_node_port
+        if cluster in profile.clusters and listens_on_port(profile) and not profile.shared_node_port
     ]
 
 

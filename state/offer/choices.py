@@ -16,6 +16,7 @@ from msgspec import Struct
 from state.config.tables import Config, OptionConfig, ProfileConfig
 from state.errors import ChoicesError
 from state.offer.access import NOTHING_KNOWN, Facts
+from state.offer.clusters import on_picked_cluster, with_cluster
 from state.offer.combinations import Combinations
 from state.offer.option_kinds import ACCOUNTING_NAME, KINDS, amount, canonical, least, of_entry, quantity_text, unit
 from state.offer.quantities import memory_of, walltime_of
@@ -52,17 +53,19 @@ def validate(
 ) -> Chosen:
     """Return the choices of `user`; `profile` `""` is the first. Raises ChoicesError (all fields at once).
 
-    `facts` are those of the profile's cluster, for this user. All users may use all profiles.
+    `facts` are those of the picked cluster, for this user. All users may use all profiles.
     """
     found = config.profile_named(profile)
     if found is None:
         raise ChoicesError({"profile": "This profile does not exist on this hub."})
     assert facts.user in {"", user.name}  # otherwise another user's rights would apply
-    choices = choose(found, picked, facts)
+    profile_there, rest = on_picked_cluster(found, picked)
+    (cluster,) = profile_there.clusters
+    choices = choose(profile_there, rest, facts)
     return Chosen(
         profile=found.name,
-        cluster=found.cluster,
-        choices=choices,
+        cluster=cluster,
+        choices=with_cluster(found, cluster, choices),
         strip_prefix=found.strip_prefix,
         cors_origins=found.cors_origins,
     )

@@ -81,6 +81,8 @@ class _Scene(Struct, frozen=True):
 def offer(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any], *, narrow: bool) -> Offer:
     """Return the fields that request resources from the scheduler, with these picks (option → canonical value).
 
+    `profile`: on one cluster (`state.offer.clusters`), whose facts these are.
+
     `narrow`: each field shows what is compatible with the fields before it, for a page with a script; otherwise,
     everything that is possible, so that a page that cannot change shows all choices.
     """
@@ -90,7 +92,7 @@ def offer(profile: ProfileConfig, facts: Facts, picks: Mapping[str, Any], *, nar
             name: _unknown(kind, option, picks.get(name)) for kind, (name, option) in scheduler_options(profile).items()
         }
         time = catalog.time if catalog else None
-        return Offer(profile=profile.name, cluster=profile.cluster, time=time, fields=fields, wrong={})
+        return Offer(profile=profile.name, cluster=profile.clusters[0], time=time, fields=fields, wrong={})
     return offer_of(Combinations(profile, facts), picks, narrow=narrow)
 
 
@@ -102,7 +104,7 @@ def offer_of(combinations: Combinations, picks: Mapping[str, Any], *, narrow: bo
     if settled.way is None:
         return Offer(
             profile=profile.name,
-            cluster=profile.cluster,
+            cluster=profile.clusters[0],
             time=catalog.time,
             problem=next(iter(settled.wrong.values())),
             fields={},
@@ -117,7 +119,7 @@ def offer_of(combinations: Combinations, picks: Mapping[str, Any], *, narrow: bo
     fields, notes = _with_maintenance(scene, fields)
     return Offer(
         profile=profile.name,
-        cluster=profile.cluster,
+        cluster=profile.clusters[0],
         time=catalog.time,
         fields=fields,
         wrong=settled.wrong,

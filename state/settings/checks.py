@@ -7,7 +7,7 @@ the environment: the caller says where a value came from.
 import ipaddress
 import re
 import string
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -25,6 +25,7 @@ from state.config.urls import PLAIN_PATH, is_loopback, is_origin, is_private, is
 from state.errors import Fault
 from state.offer import choices
 from state.offer.app_ports import listens_on_port
+from state.offer.clusters import CLUSTER, has_choice
 from state.offer.option_kinds import KINDS, fixed
 from state.plugins.entry_points import PluginError
 from state.plugins.launchers import LauncherKind, adapted, cluster_named, find_kind
@@ -167,14 +168,14 @@ def _profiles(config: Config, say: Say) -> None:
         at = f"profile[{number}]"
         faulty: list[str] = []
         _profile(profile, config.cluster, at, _noting(say, faulty))
-        cluster = cluster_named(config, profile.cluster)
-        kind = None if cluster is None else _known_kind(cluster)
-        if kind is None:
-            continue
-        _requests(profile, kind, at, say)
-        if not faulty:  # the kind checks values of the right shape only
-            kind.check_profile(profile, at, say)
-        if profile.app == "jupyterhub" and not kind.runs_here and not _keeps_tokens(config, kind):
+        kinds = _kinds(config, profile)
+        for cluster, kind in kinds.items():
+            _requests(profile, cluster, kind, at, say)
+        for kind in {kind.name: kind for kind in kinds.values()}.values():
+            if not faulty:  # the kind checks values of the right shape only
+                kind.check_profile(profile, at, say)
+        leaks = any(not kind.runs_here and not _keeps_tokens(config, kind) for kind in kinds.values())
+        if profile.app == "jupyterhub" and leaks:
             message = "its servers send their token to the hub. Set an https public_url or internal_url in [gateway]."
             say(f"{at}.app", message)
 
@@ -183,6 +184,12 @@ def _keeps_tokens(config: Config, kind: LauncherKind) -> bool:
     """Return whether nobody else can read what apps send to the API. Other users can listen on a shared loopback."""
     url = api_url(config, elsewhere=True)
     return is_private(url) and (not kind.one_machine or url.startswith("https://"))
+
+
+def _kinds(config: Config, profile: ProfileConfig) -> dict[str, LauncherKind]:
+    """Return the kinds of the profile's clusters by name, without those that have a fault."""
+    clusters = [cluster for name in profile.clusters if (cluster := cluster_named(config, name)) is not None]
+    return {cluster.name: kind for cluster in clusters if (kind := _known_kind(cluster)) is not None}
 
 
 def _known_kind(cluster: ClusterConfig) -> LauncherKind | None:
@@ -194,11 +201,11 @@ def _known_kind(cluster: ClusterConfig) -> LauncherKind | None:
         return None
 
 
-def _requests(profile: ProfileConfig, kind: LauncherKind, at: str, say: Say) -> None:
+def _requests(profile: ProfileConfig, name: str, kind: LauncherKind, at: str, say: Say) -> None:
     """Check that the profile requests only what the cluster understands."""
     options = {option.kind for option in profile.option.values() if option.kind in KINDS}
     resources = {one for one in KINDS if fixed(profile.resources, one) is not None}
-    cluster = f"the cluster {profile.cluster} {f'is of kind {kind.name}' if kind.option_kinds else 'has no scheduler'}"
+    cluster = f"the cluster {name} {f'is of kind {kind.name}' if kind.option_kinds else 'has no scheduler'}"
     for table, requested in (("option", options), ("resources", resources)):
         for one in sorted(requested - kind.option_kinds):
             say(f"{at}.{table}", f"{cluster}, so its profiles cannot request {one}. Remove it.")
@@ -216,13 +223,19 @@ def _noting(say: Say, keys: list[str]) -> Say:
     return both
 
 
+def _clusters_of(profile: ProfileConfig, names: Sequence[str], at: str, say: Say) -> None:
+    if not profile.clusters:
+        say(f"{at}.cluster", "there must be at least one cluster. Add one.")
+    _no_doubles(f"{at}.cluster", profile.clusters, say)
+    for name in dict.fromkeys(profile.clusters):
+        if names and name not in names:
+            say(f"{at}.cluster", f"no [[cluster]] is named {name!r}. Use one of: {', '.join(sorted(set(names)))}.")
+    if has_choice(profile) and CLUSTER in profile.option:
+        say(f"{at}.option.{CLUSTER}", "the form has a field of this name for the clusters. Rename this option.")
+
+
 def _profile(profile: ProfileConfig, clusters: Iterable[ClusterConfig], at: str, say: Say) -> None:
-    names = [cluster.name for cluster in clusters]
-    if names and profile.cluster not in names:
-        say(
-            f"{at}.cluster",
-            f"no [[cluster]] is named {profile.cluster!r}. Use one of: {', '.join(sorted(set(names)))}.",
-        )
+    _clusters_of(profile, [cluster.name for cluster in clusters], at, say)
     if profile.app not in APPS:
         say(f"{at}.app", f"{profile.app!r} is not a kind of app. Use one of: {', '.join(APPS)}.")
     if profile.app == "web" and not profile.command:
@@ -344,6 +357,6 @@ def _value_fault(option: OptionConfig) -> str | None:
     return None
 
 
-def _no_doubles(at: str, names: list[str], say: Say) -> None:
+def _no_doubles(at: str, names: Sequence[str], say: Say) -> None:
     for name in sorted({name for name in names if names.count(name) > 1}):
         say(at, f"the name {name!r} is used twice.")

@@ -252,3 +252,23 @@ def test_failed_work_returns_later_and_is_not_hurried():
         queue.close()
 
     run(main())
+
+
+def test_a_slow_cluster_holds_up_no_other():
+    async def main():
+        queue, over = WorkQueue(at_once=2), asyncio.Event()
+
+        async def slow():
+            await over.wait()
+            return True
+
+        async def quick():
+            return True
+
+        stuck = [asyncio.create_task(queue.work(key, slow, cluster="slow")) for key in "abcd"]
+        await asyncio.sleep(0)
+        await asyncio.wait_for(queue.work("e", quick, cluster="quick"), 5)
+        over.set()
+        await asyncio.gather(*stuck)
+
+    run(main())

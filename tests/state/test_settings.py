@@ -318,6 +318,34 @@ def test_apps_that_listen_on_a_port(app, command, shared, listens, appended):
     assert shares_port(profile) is (listens and shared)
 
 
+LOGIN = "client = 'ssh'\n[cluster.slurm.ssh]\n"
+NODE = "[[cluster.slurm.ssh.login_node]]\nname = 'login1'\naddress = '192.0.2.1'\nport = 2222\n"
+TWO = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[cluster]]\nname = 'l'\nkind = 'local'\n[[profile]]\nname = 'p'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "words"),
+    [
+        ("cluster = []", "cluster", "at least one"),
+        ("cluster = ['s', 'x']", "cluster", "no [[cluster]] is named 'x'"),
+        ("cluster = ['s', 's']", "cluster", "used twice"),
+        ("cluster = 5", "cluster", "expected"),
+        ("cluster = ['l', 's']\n[profile.option.cluster]\nkind = 'text'", "option.cluster", "Rename this option"),
+        ("cluster = ['s', 'l']\n[profile.option.p]\nkind = 'partition'", "option", "the cluster l has no scheduler"),
+        ("cluster = ['l', 's']\n[profile.resources.extra]\nuid = 'root'", "resources.extra.uid", ""),
+    ],
+)
+def test_each_cluster_of_a_profile_is_checked(folder, text, key, words):
+    by_key, _ = faults(folder, TWO + text)
+    assert words in str(by_key[f"profile[1].{key}"])
+
+
+def test_a_profile_may_name_one_cluster_or_several(folder):
+    for text, clusters in (("'s'", ("s",)), ("['s']", ("s",)), ("['s', 'l']", ("s", "l"))):
+        (folder / "towpath.toml").write_text(f"{TWO}cluster = {text}\n")
+        assert load(None, folder / "data", environment={}).config.profile[0].clusters == clusters
+
+
 SLURM = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[[profile]]\nname = 'p'\ncluster = 's'\n"
 
 
@@ -352,7 +380,16 @@ def test_requests_to_slurm_in_a_profile_are_checked_at_startup(folder, text, key
 @pytest.mark.parametrize(
     ("text", "key", "words"),
     [
-        ("client = 'ssh'", "client", "cli, rest, pyslurm"),
+        ("client = 'slurmctld'", "client", "cli, ssh, rest, pyslurm"),
+        ("client = 'ssh'", "ssh.login_node", "at least one"),
+        ("client = 'cli'\n[cluster.slurm.ssh]\nmonitor_user = 'm'", "ssh", "does not use this table"),
+        (LOGIN + "credentials = 'key'", "ssh.key_file", "credentials = key needs this"),
+        (LOGIN + "credentials = 'password'", "ssh.credentials", "certificate, command, key, agent"),
+        (LOGIN + "known_hosts = ['known']", "ssh.known_hosts", "absolute path"),
+        (LOGIN + "python = '/usr/bin/my python'", "ssh.python", "letters, digits"),
+        (LOGIN + NODE + NODE, "ssh.login_node", "used twice"),
+        (LOGIN + "[[cluster.slurm.ssh.login_node]]\nname = '-oProxyCommand=x'", "ssh.login_node[1].name", "matching"),
+        (LOGIN + "monitor_user = 'x;y'", "ssh.monitor_user", "matching"),
         ("submit_as = 'su'", "submit_as", "setuid, sudo"),
         (
             "client = 'rest'\nsubmit_as = 'sudo'\nrest_url = 'unix:///s'\nrest_key_file = '/k'",
@@ -395,6 +432,7 @@ def test_valid_settings_for_slurm(folder):
         "client = 'rest'\nrest_url = 'https://slurm.example:6820'\nrest_key_file = '/etc/towpath/jwt.key'",
         "client = 'rest'\nrest_url = 'http://127.0.0.1:6820'\nrest_key_file = '/etc/towpath/jwt.key'",
         "client = 'pyslurm'\nnode_folder = '~/jobs'\nmin_uid = 5000",
+        LOGIN + "credentials = 'key'\nkey_file = '/etc/towpath/key'\n" + NODE + NODE.replace("login1", "login2"),
     ):
         head = "[[cluster]]\nname = 's'\nkind = 'slurm'\n[cluster.slurm]\n"
         (folder / "towpath.toml").write_text(f"{head}{text}\n[[profile]]\nname = 'p'\ncluster = 's'\n")
