@@ -132,9 +132,13 @@ class Hub:
         path = self.path or os.environ["PATH"]
         return {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
 
+    def program(self):
+        """Return the argv of `towpath`."""
+        return [sys.executable, "-m", "gateway"]
+
     def command(self, name, *more, check=True):
         done = subprocess.run(
-            [sys.executable, "-m", "gateway", name, *self.arguments(), *more],
+            [*self.program(), name, *self.arguments(), *more],
             capture_output=True,
             text=True,
             cwd=self.folder,
@@ -149,9 +153,7 @@ class Hub:
         """Start the hub, and wait for the ready line (and the sign-in link)."""
         self.process = subprocess.Popen(
             [
-                sys.executable,
-                "-m",
-                "gateway",
+                *self.program(),
                 command,
                 *self.arguments(),
                 "--port",

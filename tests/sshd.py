@@ -27,6 +27,7 @@ from tests.ports import free_port
 MONITOR = "towpath-monitor"
 SSHD = "/usr/sbin/sshd"
 USERS = users.USERS
+HOMES = users.FOLDER / "home"
 
 INIT = """
 import json, os, signal, socket, subprocess, sys, time
@@ -142,7 +143,7 @@ class Host:
             "proc": self.proc,
             "boot": str(self.folder / "boot_id"),
             "homes": str(self.homes),
-            "home_folder": str(users.FOLDER / "home"),
+            "home_folder": str(HOMES),
             "binds": self.binds,
             "log": str(self.log),
             "sshd": [SSHD, "-D", "-e", "-f", str(self.folder / "sshd_config")],
@@ -305,9 +306,11 @@ class Pool:
 
 
 @contextlib.contextmanager
-def running(names: Sequence[str] = ("gpu1", "gpu2")) -> Iterator[Pool]:
-    """A pool that runs."""
+def running(names: Sequence[str] = ("gpu1", "gpu2"), *, homes: Path | None = None) -> Iterator[Pool]:
+    """A pool that runs. `homes`: where all hosts have the users' homes; None: each host has homes of its own."""
     pool = Pool(names)
+    for host in pool.hosts.values():
+        host.homes = homes or host.homes
     try:
         yield pool.start()
     finally:

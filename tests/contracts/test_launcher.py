@@ -15,13 +15,21 @@ from batch.launchers.opening import open_launcher
 from state.config.tables import ClusterConfig
 from state.errors import ConfigError
 from tests.batch.launchers.local.making import jobs_of, unix_users, users_maker
-from tests.batch.launchers.slurm.making import fake_pyslurm, opener, real_pyslurm, slurm_config, slurm_maker
+from tests.batch.launchers.slurm.making import (
+    fake_pyslurm,
+    login_pool,
+    opener,
+    real_pyslurm,
+    slurm_config,
+    slurm_maker,
+    ssh_slurm_maker,
+)
 from tests.batch.launchers.ssh.making import running_pool, ssh_maker
 from tests.conftest import run, until
 from tests.contracts import native_ids
 from tests.contracts.fake_launcher import FakeLauncher
 
-KINDS = ["local", "local-users", "fake", "ssh", "slurm-cli", "slurm-rest", "slurm-fake_pyslurm"]
+KINDS = ["local", "local-users", "fake", "ssh", "slurm-cli", "slurm-ssh", "slurm-rest", "slurm-fake_pyslurm"]
 if real_pyslurm():  # it is compiled for one version of Slurm
     KINDS.append("slurm-pyslurm")
 
@@ -37,10 +45,18 @@ def users():
         yield folder
 
 
+@pytest.fixture(scope="session")
+def login_nodes():
+    yield from login_pool(("login1",))
+
+
 def cluster_of(request, short_folder, tmp_path) -> tuple[Callable[[], Launcher], native_ids.GiveAway]:
     kind, _, client = request.param.partition("-")
     if kind == "slurm":
         slurm = request.getfixturevalue("slurm")  # also for its accounts, where pyslurm is a fake
+        if client == "ssh":
+            pool = request.getfixturevalue("login_nodes")
+            return ssh_slurm_maker(slurm, pool), native_ids.on_slurm(slurm)
         fake = client == "fake_pyslurm"
         speaks = fake_pyslurm(tmp_path) if fake else opener(slurm, client)
         give_away = native_ids.on_fake_pyslurm(tmp_path) if fake else native_ids.on_slurm(slurm)

@@ -1,16 +1,15 @@
 """From a hub's user to the Unix account that their jobs run as.
 
 Owns which accounts may have jobs: those with the user's name that are not system accounts. Does not know how a
-process becomes that account (`batch.launchers.slurm.clients.cli`).
+process becomes that account (`batch.launchers.slurm.clients`).
 
 An account whose shell is nologin is not refused: hosts of a hub often give every account that shell (SSSD's
 `override_shell`), and a batch job needs no login. Sign-in and Slurm's accounting reject users who have left.
 """
 
-import grp
 import os
 import pwd
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -48,51 +47,53 @@ def identity_of(
     lookup: Callable[[str], pwd.struct_passwd] = pwd.getpwnam,
     every: Callable[[], Iterable[pwd.struct_passwd]] = pwd.getpwall,
 ) -> Identity:
-    """The account of a hub's user. Blocks: names may come from a directory service.
+    """The account of a hub's user on this machine. Blocks: names may come from a directory service.
 
     Raises LauncherError if there is none, or if it is a system account: nothing has been run then.
     """
     try:
-        account = _account_of(user, lookup, every)
+        try:
+            accounts = [lookup(user)]
+        except KeyError:
+            accounts = [account for account in every() if hub_user(account.pw_name) == user]
+        found = [_identity(account) for account in accounts]
     except OSError as error:
         raise LauncherError("Accounts cannot be looked up just now.", transient=True, code="account-lookup") from error
-    if hub_user(account.pw_name) != user:
-        raise _refused(f"The account that answers to {user!r} has another name.")
-    if account.pw_uid < max(min_uid, LEAST_UID) or account.pw_uid in NOBODY or account.pw_gid == 0:
-        raise _refused(f"The account {user!r} is one of the system's own: it cannot have notebooks.")
-    if not account.pw_dir.startswith("/") or "\0" in account.pw_dir:
-        raise _refused(f"The account {user!r} has no home.")
-    try:
-        groups = tuple(sorted(set(os.getgrouplist(account.pw_name, account.pw_gid))))
-    except OSError as error:
-        raise LauncherError("Groups cannot be looked up just now.", transient=True, code="account-lookup") from error
-    if 0 in groups:
-        raise _refused(f"The account {user!r} is in the group {grp.getgrgid(0).gr_name}: it cannot have notebooks.")
+    return the_one(user, found, min_uid=min_uid)
+
+
+def _identity(account: pwd.struct_passwd) -> Identity:
     return Identity(
         name=account.pw_name,
         uid=account.pw_uid,
         gid=account.pw_gid,
-        groups=groups,
+        groups=tuple(sorted(set(os.getgrouplist(account.pw_name, account.pw_gid)))),
         home=account.pw_dir,
         shell=account.pw_shell,
     )
 
 
-def _account_of(
-    user: str, lookup: Callable[[str], pwd.struct_passwd], every: Callable[[], Iterable[pwd.struct_passwd]]
-) -> pwd.struct_passwd:
-    """The account of that name; else the only one whose name differs from it only in case."""
-    try:
-        return lookup(user)
-    except KeyError:
-        alike = {account.pw_name: account for account in every() if hub_user(account.pw_name) == user}
-    if len(alike) > 1:
+def the_one(user: str, found: Sequence[Identity], *, min_uid: int = LEAST_UID) -> Identity:
+    """The account of a hub's user: the one of that name, or those whose names differ from it only in case. Pure.
+
+    Raises LauncherError if there is none, if there are several, or if it is a system account.
+    """
+    if len(found) > 1:
         raise _refused(
             f"The cluster has several accounts whose names differ from {user!r} only in upper and lower case."
         )
-    for account in alike.values():
-        return account
-    raise _refused(f"The cluster has no account named {user!r}.")
+    if not found:
+        raise _refused(f"The cluster has no account named {user!r}.")
+    account = found[0]
+    if hub_user(account.name) != user:
+        raise _refused(f"The account that answers to {user!r} has another name.")
+    if account.uid < max(min_uid, LEAST_UID) or account.uid in NOBODY or account.gid == 0:
+        raise _refused(f"The account {user!r} is one of the system's own: it cannot have notebooks.")
+    if not account.home.startswith("/") or "\0" in account.home:
+        raise _refused(f"The account {user!r} has no home.")
+    if 0 in account.groups:
+        raise _refused(f"The account {user!r} is in the group root: it cannot have notebooks.")
+    return account
 
 
 def user_of(uid: int) -> str:

@@ -5,21 +5,33 @@ from urllib.parse import urlsplit
 
 from msgspec import Meta, Struct
 
+from batch.ssh.settings import SshAddressConfig, SshLoginConfig, check_addresses, check_login, check_python
 from state.config.tables import ProfileConfig
 from state.config.urls import PLAIN_PATH, is_loopback
 from state.offer.option_kinds import KINDS
 from state.plugins.launchers import LauncherKind
 from state.plugins.options import Say
 
-SLURM_CLIENTS: Final = ("cli", "rest", "pyslurm")
+SLURM_CLIENTS: Final = ("cli", "ssh", "rest", "pyslurm")
 SUBMIT_AS: Final = ("setuid", "sudo")
+
+
+class LoginNodesConfig(SshLoginConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[cluster.slurm.ssh]`: the login nodes on which the client `ssh` runs Slurm's commands."""
+
+    login_node: tuple[SshAddressConfig, ...] = ()
+    """`[[cluster.slurm.ssh.login_node]]`: the nodes, in the order in which they are used."""
+    connect_seconds: Annotated[float, Meta(gt=0, le=60)] = 5.0
+    """Seconds to wait for a login node before the next one is used."""
+    python: str = "/usr/bin/python3"
+    """The interpreter (3.6 or newer) on the login nodes."""
 
 
 class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[cluster.slurm]`: how the controller uses Slurm."""
 
     client: str = "cli"
-    """`cli` (sbatch, squeue, ...), `rest` (slurmrestd) or `pyslurm` (an extra, in a separate process)."""
+    """`cli` (sbatch, squeue, ...), `ssh` (the same on login nodes), `rest` (slurmrestd) or `pyslurm` (an extra)."""
     submit_as: str = "setuid"
     """How `cli` submits as the user: `setuid` (the controller is root) or `sudo` (deploy/sudoers)."""
     conf: str = ""
@@ -36,6 +48,8 @@ class SlurmConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """A file with the certificates (PEM) that slurmrestd's is checked against; empty: the system's."""
     rest_user: str = "root"
     """The name that the operator's token belongs to, and that queries all jobs."""
+    ssh: LoginNodesConfig = LoginNodesConfig()
+    """`[cluster.slurm.ssh]`: the login nodes, for the client `ssh`."""
     timeout: Annotated[float, Meta(gt=0)] = 30.0
     """Seconds to wait for one call."""
     catalog_seconds: Annotated[float, Meta(gt=0)] = 60.0
@@ -59,6 +73,11 @@ def check(slurm: SlurmConfig, at: str, say: Say) -> None:
         say(f"{at}.submit_as", f"only the client cli can submit with {slurm.submit_as}.")
     if slurm.client == "rest":
         _rest(slurm, at, say)
+    _login_nodes(slurm, f"{at}.ssh", say)
+    _paths(slurm, at, say)
+
+
+def _paths(slurm: SlurmConfig, at: str, say: Say) -> None:
     for key in ("rest_url", "rest_key_file", "rest_token_file", "rest_ca"):
         if slurm.client != "rest" and getattr(slurm, key):
             say(f"{at}.{key}", f"the client {slurm.client} does not use this. Remove it.")
@@ -68,6 +87,19 @@ def check(slurm: SlurmConfig, at: str, say: Say) -> None:
             say(f"{at}.{key}", f"{value!r} is not an absolute path. It must begin with /.")
     if slurm.node_folder and not PLAIN_PATH.fullmatch(slurm.node_folder.removeprefix("~")):
         say(f"{at}.node_folder", "this must be an absolute path, or begin with ~/ (the home of the job's user).")
+
+
+def _login_nodes(slurm: SlurmConfig, at: str, say: Say) -> None:
+    ssh = slurm.ssh
+    if slurm.client != "ssh":
+        if ssh != LoginNodesConfig():
+            say(at, f"the client {slurm.client} does not use this table. Remove it, or set client = ssh.")
+        return
+    if not ssh.login_node:
+        say(f"{at}.login_node", "the client ssh needs at least one [[cluster.slurm.ssh.login_node]].")
+    check_addresses(ssh.login_node, f"{at}.login_node", say)
+    check_login(ssh, at, say)
+    check_python(ssh.python, f"{at}.python", say)
 
 
 def _rest(slurm: SlurmConfig, at: str, say: Say) -> None:

@@ -22,6 +22,7 @@ from batch.contract import Change, JobSpec, JobState, JobView, LauncherError, Of
 from batch.launchers.slurm import comment
 from batch.launchers.slurm.changes import changes
 from batch.launchers.slurm.client import AccountingDisabledError, Client, JobGoneError, Past
+from batch.launchers.slurm.clients.login_nodes import LoginNodes
 from batch.launchers.slurm.comment import attempt_of
 from batch.launchers.slurm.identity import Identity, identity_of, same_user
 from batch.launchers.slurm.kind import SlurmConfig
@@ -72,15 +73,20 @@ class SlurmLauncher:
         key: bytes,
         starter: str,
         offer: Callable[[], Awaitable[Offer]],
+        nodes: LoginNodes | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`key` seals the jobs' records. `starter`: its program text (`batch.bundle`). `offer` gathers the catalog."""
+        """`key` seals the jobs' records. `starter`: its program text (`batch.bundle`). `offer` gathers the catalog.
+
+        `nodes`: the login nodes over which Slurm is reached, which then know the accounts.
+        """
         self._cluster = cluster
         self._config = config
         self._client = client
         self._key = key
         self._starter = starter
         self._offer = offer
+        self._nodes = nodes
         self._clock = clock
         self._seals = Seals(key)
         self._known: dict[str, Known] = {}
@@ -414,13 +420,13 @@ class SlurmLauncher:
         self._maintenance = tuple(one for one in offer.catalog.reservations if one.maintenance)
         return offer
 
-    async def check(self) -> tuple[PartReport, ...]:
-        """See the contract."""
-        return ()
+    async def check(self) -> Sequence[PartReport]:
+        """See the contract: one report for each login node."""
+        return () if self._nodes is None else await self._nodes.check()
 
-    def troubles(self) -> tuple[PartReport, ...]:
+    def troubles(self) -> Sequence[PartReport]:
         """See the contract."""
-        return ()
+        return () if self._nodes is None else self._nodes.troubles()
 
     async def close(self) -> None:
         """See the contract."""
@@ -435,7 +441,10 @@ class SlurmLauncher:
         now = self._clock()
         held = self._identities.get(user)
         if held is None or now - held[0] > IDENTITY_SECONDS:
-            found = await asyncio.to_thread(identity_of, user, min_uid=self._config.min_uid)
+            if self._nodes is not None:
+                found = await self._nodes.identity(user)
+            else:
+                found = await asyncio.to_thread(identity_of, user, min_uid=self._config.min_uid)
             held = self._identities[user] = (now, found)
         return held[1]
 

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from batch.contract import LauncherError, Offer
-from batch.launchers.slurm.catalog.groups import Groups
+from batch.launchers.slurm.catalog.groups import GroupLookup, Groups
 from batch.launchers.slurm.catalog.nodes import Node, with_nodes, with_whole_partitions
 from batch.launchers.slurm.identity import hub_user
 from state.offer.catalog import (
@@ -65,11 +65,11 @@ class Source(Protocol):
 class Gatherer:
     """Gathers one cluster's catalog; remembers what the accounting said last, for when it is away."""
 
-    def __init__(self, cluster: str, source: Source, groups: Groups | None = None) -> None:
+    def __init__(self, cluster: str, source: Source, groups: GroupLookup | None = None) -> None:
         """`groups`: where Unix groups are looked up."""
         self._cluster = cluster
         self._source = source
-        self._groups = groups or Groups()
+        self._groups: GroupLookup = groups or Groups()
         self._accounting: Accounting | None = None
 
     async def gather(self) -> Offer:
@@ -100,7 +100,7 @@ class Gatherer:
         if missing := missing & groups.of_partitions:
             partitions = [without_groups(partition, missing) for partition in partitions]
             notes.append(
-                f"The hub's host does not know the groups {', '.join(sorted(missing))}. Partitions for them are "
+                f"{self._groups.place} does not know the groups {', '.join(sorted(missing))}. Partitions for them are "
                 "shown to every user, and Slurm decides."
             )
         grants = with_groups(accounting.grants, members) if groups.every else accounting.grants
@@ -133,8 +133,7 @@ class Gatherer:
         """Return the members of the Unix groups, of these users, and which groups do not exist here."""
         if not groups.every:
             return {}, frozenset()
-        # A directory may take its time: not in the event loop.
-        return await asyncio.to_thread(self._groups.of, groups.every, users)
+        return await self._groups.members(groups.every, users)
 
 
 class GroupNames(Struct, frozen=True, kw_only=True):

@@ -2,21 +2,43 @@
 
 Owns looking groups up, and how long an account's own group is remembered. Does not know what a partition is.
 
-Slurm asks for the same names on the host of slurmctld (slurm.conf(5), AllowGroups): the hub's host must know them.
+Slurm asks for the same names on the host of slurmctld (slurm.conf(5), AllowGroups): the hub's host must know them, or
+the login nodes over which it reaches Slurm.
 """
 
+import asyncio
 import grp
 import pwd
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Final, Protocol
 
 REMEMBERED: Final = 3600.0
 """Seconds for which an account's own group is not asked for again: there may be 10,000 accounts."""
 
 
+class GroupLookup(Protocol):
+    """Where groups are looked up. `place`: a name of that machine, which begins a sentence."""
+
+    @property
+    def place(self) -> str:
+        """See the class."""
+        ...
+
+    async def members(
+        self, names: Collection[str], users: Collection[str]
+    ) -> tuple[Mapping[str, frozenset[str]], frozenset[str]]:
+        """Group → members, and the names that are none. `users`: whose accounts' own groups count too."""
+        ...
+
+
 class Groups:
-    """Looks groups up. Blocks: a directory may be slow. `lookup`: a group's id and members, None: no such group."""
+    """Looks groups up on this machine. Blocks: a directory may be slow.
+
+    `lookup`: a group's id and members, None: no such group.
+    """
+
+    place = "The hub's host"
 
     def __init__(
         self,
@@ -26,6 +48,12 @@ class Groups:
         self._lookup = lookup or _lookup
         self._own = own or _own
         self._known: dict[str, tuple[float, int | None]] = {}
+
+    async def members(
+        self, names: Collection[str], users: Collection[str]
+    ) -> tuple[Mapping[str, frozenset[str]], frozenset[str]]:
+        """See the Protocol. A directory may take its time: not in the event loop."""
+        return await asyncio.to_thread(self.of, names, users)
 
     def of(self, names: Iterable[str], users: Iterable[str]) -> tuple[Mapping[str, frozenset[str]], frozenset[str]]:
         """Group → members, and the names that are none. `users`: whose accounts' own groups count too."""

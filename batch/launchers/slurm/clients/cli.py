@@ -1,7 +1,7 @@
 """Slurm by its commands: sbatch, squeue, sacct, scancel; text in, text out.
 
-Owns their arguments and the reading of what they print. Does not know processes (`commands`) and which jobs are
-ours.
+Owns their arguments and the reading of what they print. Does not know where they run (`commands.CommandRunner`) and
+which jobs are ours.
 
 What users write into names and comments may hold anything, line ends too. So fields are separated by a random mark,
 a new one for every call: no user can inject a row into the answer. Where few jobs are known, JSON
@@ -11,7 +11,6 @@ docs/decisions/0009.
 """
 
 import logging
-import os
 import secrets
 import time
 from collections.abc import Iterable, Sequence
@@ -22,19 +21,19 @@ from batch.launchers.slurm import changes, states
 from batch.launchers.slurm.catalog.text import TextSource
 from batch.launchers.slurm.catalog.text_fields import seconds_of
 from batch.launchers.slurm.client import AccountingDisabledError, Job, JobGoneError, Past
-from batch.launchers.slurm.clients import commands, lenient_json
-from batch.launchers.slurm.clients.commands import Output
+from batch.launchers.slurm.clients import lenient_json
+from batch.launchers.slurm.clients.commands import CommandRunner
+from batch.launchers.slurm.clients.local_commands import LocalCommands
 from batch.launchers.slurm.clients.rest_shapes import jobs_of
 from batch.launchers.slurm.clients.sacct import FIELDS, from_sacct, memory_of
 from batch.launchers.slurm.comment import attempt_of
-from batch.launchers.slurm.identity import Identity, user_of
+from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.messages.refusals import refused
-from batch.launchers.slurm.script import PATH, Batch
+from batch.launchers.slurm.script import Batch
 
 log = logging.getLogger("towpath.slurm")
 
-PROGRAMS: Final = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr")
 QUEUE_FIELDS: Final = (
     "JobID",
     "UserName",
@@ -70,27 +69,28 @@ NOTHING: Final = frozenset({"", "N/A", "(null)", "None", "Unknown", "NONE", "n/a
 
 
 def open_client(config: SlurmConfig) -> "CliClient":
-    """Finds the programs. Raises LauncherError where one is missing."""
-    return CliClient(config)
+    """Finds the programs on this machine. Raises LauncherError where one is missing."""
+    return CliClient(LocalCommands(config))
 
 
 class CliClient:
     """See `batch.launchers.slurm.client.Client`."""
 
-    def __init__(self, config: SlurmConfig) -> None:
-        self.user = user_of(os.geteuid())
-        self._seconds = config.timeout
-        self._sudo = commands.find("sudo") if config.submit_as == "sudo" else ""
-        self._programs = {name: commands.find(name, config.bin_dir) for name in PROGRAMS}
-        # Not every time is written as seconds: the zone of those that are not is known.
-        self._environment = {"PATH": PATH, "LC_ALL": "C.UTF-8", "TZ": "UTC0", "SLURM_TIME_FORMAT": "%s"}
-        self._conf = {"SLURM_CONF": config.conf} if config.conf else {}
+    def __init__(self, commands: CommandRunner) -> None:
+        self._commands = commands
         self._few = False  # whether few jobs were known at the last look
         self._speaks_json = True
 
+    @property
+    def user(self) -> str:
+        """See the Protocol."""
+        return self._commands.user
+
     async def submit(self, batch: Batch, identity: Identity) -> int:
         """See the Protocol. The argv is the same for every job: what differs is in the script, on standard input."""
-        answer = await self._as("sbatch", ["--parsable"], batch.environment, identity, stdin=batch.text)
+        answer = await self._commands.run_as(
+            identity, "sbatch", ["--parsable"], environment=batch.environment, stdin=batch.text, once=True
+        )
         number = answer.out.strip().split(";")[0]
         if answer.code == 0 and number.isascii() and number.isdigit():
             if said := answer.err.strip():
@@ -116,7 +116,7 @@ class CliClient:
 
     async def _by_json(self) -> list[Job] | None:
         """One message to slurmctld; None: squeue cannot write JSON."""
-        answer = await self._ask("squeue", ["--all", "--local", "--states=all", "--json"])
+        answer = await self._commands.run("squeue", ["--all", "--local", "--states=all", "--json"])
         return read_json(answer.out) if answer.code == 0 else None
 
     async def _by_table(self, name: str) -> list[Job]:
@@ -125,7 +125,7 @@ class CliClient:
         wanted = ",".join(f"{field}:{mark}" for field in QUEUE_FIELDS)
         named = [f"--name={name}"] if name else []
         argv = ["--noheader", "--all", "--local", "--states=all", *named, f"--Format={wanted}"]
-        answer = await self._ask("squeue", argv)
+        answer = await self._commands.run("squeue", argv)
         if answer.code != 0:
             raise refused(answer.err)
         return [job for row in rows(answer.out, mark, len(QUEUE_FIELDS)) if (job := _read(row)) is not None]
@@ -147,7 +147,7 @@ class CliClient:
             *which,
             f"--format={','.join(PAST_FIELDS)}",
         ]
-        answer = await self._ask("sacct", argv)
+        answer = await self._commands.run("sacct", argv)
         said = answer.err.lower()
         if any(words in said for words in DISABLED):
             raise AccountingDisabledError
@@ -161,7 +161,7 @@ class CliClient:
         Ten digits: the sudoers file can then name the arguments exactly.
         """
         argv = ["--ctld", "--me", f"--name={name}", f"{job:010}"]
-        answer = await self._as("scancel", argv, identity.environment, identity)
+        answer = await self._commands.run_as(identity, "scancel", argv, environment=identity.environment)
         said = answer.err.lower()
         if not said.strip() or any(words in said for words in GONE):
             return
@@ -177,7 +177,7 @@ class CliClient:
         line = changes.scontrol_line(name, identity.uid, options)
         if line is None:
             return False
-        answer = await self._as("scontrol", [], identity.environment, identity, stdin=line)
+        answer = await self._commands.run_as(identity, "scontrol", [], environment=identity.environment, stdin=line)
         said = answer.err.lower()
         if any(words in said for words in NOT_WAITING):
             raise JobGoneError
@@ -192,39 +192,14 @@ class CliClient:
 
     async def _tell(self, argv: Sequence[str]) -> str:
         program, *arguments = argv
-        answer = await self._ask(program, arguments)
+        answer = await self._commands.run(program, arguments)
         if answer.code != 0:
             raise refused(answer.err)
         return answer.out
 
     async def close(self) -> None:
-        """Nothing is held."""
-
-    async def _ask(self, program: str, argv: list[str]) -> Output:
-        environment = {**self._environment, **self._conf}
-        return await commands.run([self._programs[program], *argv], environment=environment, seconds=self._seconds)
-
-    async def _as(
-        self, program: str, argv: list[str], environment: dict[str, str], identity: Identity, *, stdin: str = ""
-    ) -> Output:
-        if self._sudo:
-            become = None
-            argv = [self._sudo, "-n", "-u", identity.name, "--", self._programs[program], *argv]
-            environment = {"PATH": PATH, "LANG": "C.UTF-8"}  # sudo sets the user's own
-        else:
-            become = identity
-            argv = [self._programs[program], *argv]
-        environment = {**environment, **self._conf}
-        answer = await commands.run(argv, environment=environment, seconds=self._seconds, stdin=stdin, become=become)
-        if self._sudo and answer.code != 0 and answer.err.startswith("sudo:"):
-            log.error("%s", answer.err.strip())
-            raise LauncherError(
-                f"sudo does not allow the hub to submit jobs as {identity.name}.",
-                transient=False,
-                code="config",
-                hint="Tell the hub's admins: deploy/sudoers/towpath lists the allowed users.",
-            )
-        return answer
+        """See the Protocol."""
+        await self._commands.close()
 
 
 def read_json(text: str) -> list[Job] | None:

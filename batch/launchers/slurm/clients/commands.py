@@ -1,7 +1,7 @@
 """Slurm's commands run as processes, with everything about them said: environment, account, folder, limit in time.
 
-Owns one run of one command, and its end when it takes too long. Does not know what commands there are and what
-they print.
+Owns one run of one command on this machine, its end when it takes too long, and what all that run commands have in
+common. Does not know what commands print.
 """
 
 import asyncio
@@ -10,12 +10,13 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from msgspec import Struct
 
 from batch.contract import LauncherError
 from batch.launchers.slurm.identity import Identity
+from batch.launchers.slurm.script import PATH
 
 PLACES: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/slurm/bin:/usr/local/slurm/bin"
 UMASK: Final = 0o022
@@ -28,12 +29,56 @@ NO_PRIVILEGE: Final = 127
 """setpriv's exit code where it may not do what it was told to."""
 
 
+PROGRAMS: Final = ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr")
+ENVIRONMENT: Final = {
+    "PATH": PATH,
+    "LC_ALL": "C.UTF-8",
+    # Not every time is written as seconds: the zone of those that are not is known.
+    "TZ": "UTC0",
+    "SLURM_TIME_FORMAT": "%s",
+}
+"""Of a command that queries Slurm."""
+
+
 class Output(Struct, frozen=True, kw_only=True):
     """What a command said."""
 
     code: int
     out: str
     err: str
+
+
+class CommandRunner(Protocol):
+    """Where Slurm's commands run: on this machine, or on login nodes. Both methods may raise LauncherError."""
+
+    @property
+    def user(self) -> str:
+        """The account of commands that query."""
+        ...
+
+    async def run(self, program: str, argv: Sequence[str]) -> Output:
+        """Run a command that only queries. It may be run twice."""
+        ...
+
+    async def run_as(
+        self,
+        identity: Identity,
+        program: str,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        stdin: str = "",
+        once: bool = False,
+    ) -> Output:
+        """Run a command as this account, with `stdin` on its standard input.
+
+        `once`: it must never run twice. If it is not known whether it has run, that is a transient error.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        ...
 
 
 def find(name: str, folder: str = "") -> str:
@@ -97,15 +142,18 @@ async def run(
     try:
         out, err = await asyncio.wait_for(asyncio.shield(talk), seconds)
     except TimeoutError:
-        raise LauncherError(
-            f"Slurm has not answered within {seconds:.0f} seconds.", transient=True, code="no-answer"
-        ) from None
+        raise late(seconds) from None
     finally:
         if not talk.done():
             await _end(process, talk)
     if by_setpriv and process.returncode == NO_PRIVILEGE and err.startswith(b"setpriv:"):
         raise _not_root()
     return Output(code=process.returncode or 0, out=out.decode(errors="replace"), err=err.decode(errors="replace"))
+
+
+def late(seconds: float) -> LauncherError:
+    """The error for a command that took too long."""
+    return LauncherError(f"Slurm has not answered within {seconds:.0f} seconds.", transient=True, code="no-answer")
 
 
 def _file_in_memory(content: bytes) -> int:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from batch.contract import JobState, LauncherError
 from batch.launchers.slurm.catalog.text import TextSource
 from batch.launchers.slurm.client import AccountingDisabledError, Job, Past
-from batch.launchers.slurm.clients.cli import CliClient
+from batch.launchers.slurm.clients.cli import open_client as open_cli
 from batch.launchers.slurm.identity import Identity, user_of
 from batch.launchers.slurm.kind import SlurmConfig
 from batch.launchers.slurm.messages.ending import Ended
@@ -137,7 +137,7 @@ class PyslurmClient:
 
     def source(self) -> TextSource:
         """See the Protocol: where pyslurm is, Slurm's commands are, too."""
-        return CliClient(self._config).source()
+        return open_cli(self._config).source()
 
     async def close(self) -> None:
         """See the Protocol."""

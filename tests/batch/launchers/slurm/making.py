@@ -4,7 +4,7 @@ import importlib.util
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,23 @@ from batch.bundle import starter_source
 from batch.contract import JobSpec, Offer
 from batch.launchers.slurm.catalog.gather import Gatherer
 from batch.launchers.slurm.client import Client
+from batch.launchers.slurm.clients.cli import CliClient
+from batch.launchers.slurm.clients.login_node_groups import LoginNodeGroups
+from batch.launchers.slurm.clients.login_nodes import LoginNodes
 from batch.launchers.slurm.clients.pyslurm import PyslurmClient
-from batch.launchers.slurm.factory import open_client
+from batch.launchers.slurm.factory import LONGEST_BACK_OFF, open_client
 from batch.launchers.slurm.identity import Identity
-from batch.launchers.slurm.kind import SlurmConfig
+from batch.launchers.slurm.kind import LoginNodesConfig, SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher
+from batch.ssh.credentials import HubCertificates
+from batch.ssh.keys import Authority
+from batch.ssh.opening import open_connections
+from batch.ssh.settings import SshAddressConfig
 from deploy.devcluster import another
 from state.records.models import Server, Status, Target
+from tests import sshd
+from tests.batch.launchers.ssh.making import AUTHORITY
+from tests.sshd import HOMES, MONITOR, Pool
 
 ALICE = Identity(name="alice", uid=1001, gid=1001, groups=(1001,), home="/home/alice", shell="/bin/bash")
 
@@ -29,6 +39,7 @@ def slurm_config(slurm: Any, client: str, **more: Any) -> SlurmConfig:
     ways = {
         "cli": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
         "pyslurm": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
+        "ssh": {"conf": str(slurm.slurm_conf), "bin_dir": slurm.layout.bin_dir},
         "rest": {"rest_url": slurm.restd_url, "rest_key_file": str(slurm.layout.jwt_key)},
     }
     return SlurmConfig(**{"client": client, **ways[client], **more})
@@ -75,6 +86,46 @@ def slurm_maker(
         return SlurmLauncher("slurm", config, client, key=key, starter=starter_source(), offer=offer)
 
     return make
+
+
+def login_nodes(pool: Pool, config: SlurmConfig) -> LoginNodes:
+    """The hosts of a pool as login nodes, with certificates of AUTHORITY."""
+    credentials = HubCertificates(Authority(AUTHORITY), hub="tests", seconds=120)
+    ssh = config.ssh
+    connections = open_connections(
+        ssh.login_node, ssh, credentials, connect_seconds=ssh.connect_seconds, longest_back_off=LONGEST_BACK_OFF
+    )
+    return LoginNodes(config, connections, authority=credentials.authority)
+
+
+def login_config(slurm: Any, pool: Pool, **more: Any) -> SlurmConfig:
+    """How to speak to a cluster of the tests over the hosts of a pool."""
+    nodes = tuple(
+        SshAddressConfig(name=host.name, address=host.address, port=host.port) for host in pool.hosts.values()
+    )
+    ssh = LoginNodesConfig(login_node=nodes, known_hosts=(str(pool.known_hosts),), monitor_user=MONITOR)
+    return slurm_config(slurm, "ssh", **{"ssh": ssh, **more})
+
+
+def ssh_slurm_maker(slurm: Any, pool: Pool, **more: Any) -> Callable[[], SlurmLauncher]:
+    """Makes launchers of one hub that reach Slurm over the hosts of a pool."""
+    key = os.urandom(32)
+    config = login_config(slurm, pool, **more)
+
+    def make() -> SlurmLauncher:
+        nodes = login_nodes(pool, config)
+        client = CliClient(nodes)
+        offer = Gatherer("slurm", client.source(), LoginNodeGroups(nodes.groups)).gather
+        return SlurmLauncher("slurm", config, client, key=key, starter=starter_source(), offer=offer, nodes=nodes)
+
+    return make
+
+
+def login_pool(names: tuple[str, ...] = ("login1", "login2")) -> Iterator[Pool]:
+    """Login nodes of the cluster: hosts with the users' own homes, which trust AUTHORITY."""
+    with sshd.running(names, homes=HOMES) as pool:
+        pool.trust(Authority(AUTHORITY).public_line)
+        yield pool
 
 
 async def gathered(config: SlurmConfig) -> Offer:

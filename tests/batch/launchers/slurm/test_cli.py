@@ -15,7 +15,6 @@ from batch.launchers.slurm.clients import commands
 from batch.launchers.slurm.clients.cli import FEW, QUEUE_FIELDS, CliClient, read_json, rows
 from batch.launchers.slurm.clients.commands import Output
 from batch.launchers.slurm.identity import Identity
-from batch.launchers.slurm.kind import SlurmConfig
 from tests.conftest import run
 from tests.hub import eventually
 
@@ -88,14 +87,15 @@ def test_the_longer_reason_is_shown_as_in_squeue():
     assert reason(state_reason="ReqNodeNotAvail", state_description=long) == long
 
 
-class Squeue(CliClient):
+class Squeue:
     """A fake squeue with this many jobs, with JSON or without."""
 
+    user = "towpath"
+
     def __init__(self, count, *, json_too=True):
-        super().__init__(SlurmConfig(bin_dir=str(self.programs)))
         self.count, self.json_too, self.asked = count, json_too, []
 
-    async def _ask(self, program, argv):
+    async def run(self, program, argv):
         whole = "--json" in argv
         self.asked.append("json" if whole else "table")
         if whole:
@@ -106,34 +106,28 @@ class Squeue(CliClient):
         return Output(code=0, out="".join(row.format(number) for number in range(self.count)), err="")
 
 
-@pytest.fixture
-def played(tmp_path):
-    for name in ("sbatch", "squeue", "sacct", "scancel", "scontrol", "sacctmgr"):
-        (tmp_path / name).touch(mode=0o755)
-    Squeue.programs = tmp_path
-    return Squeue
-
-
-def test_few_jobs_need_one_message_and_many_need_little_work(played):
+def test_few_jobs_need_one_message_and_many_need_little_work():
     async def main():
-        few = played(FEW)
+        squeue = Squeue(FEW)
+        few = CliClient(squeue)
         for _ in range(3):
             assert len(await few.jobs()) == FEW
-        few.count = FEW + 1
+        squeue.count = FEW + 1
         for _ in range(3):
             await few.jobs()
-        assert few.asked == ["table", "json", "json", "json", "table", "table"]
+        assert squeue.asked == ["table", "json", "json", "json", "table", "table"]
         await few.jobs("towpath-x")
-        assert few.asked[-1] == "table"
+        assert squeue.asked[-1] == "table"
 
     run(main())
 
 
-def test_a_slurm_without_json_is_tried_once(played):
+def test_a_slurm_without_json_is_tried_once():
     async def main():
-        without = played(3, json_too=False)
+        without = Squeue(3, json_too=False)
+        client = CliClient(without)
         for _ in range(3):
-            assert len(await without.jobs()) == 3
+            assert len(await client.jobs()) == 3
         assert without.asked == ["table", "json", "table", "table"]
 
     run(main())
