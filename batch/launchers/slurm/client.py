@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msgspec import Struct
 
+from batch.contract import PartReport
 from batch.launchers.slurm.catalog.gather import Source
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.messages.ending import Ended
@@ -72,6 +73,22 @@ class AccountingDisabledError(Exception):
 
 class JobGoneError(Exception):
     """There is no such waiting job: it runs, has ended, or never existed."""
+
+
+class LoginSite(Protocol):
+    """Other machines over which Slurm is reached: they know the accounts, and each of them can fail separately."""
+
+    async def identity(self, user: str) -> Identity:
+        """The account of a hub's user. Raises LauncherError, as `identity_of` does."""
+        ...
+
+    async def check(self) -> Sequence[PartReport]:
+        """See `batch.contract.Launcher`."""
+        ...
+
+    def troubles(self) -> Sequence[PartReport]:
+        """See `batch.contract.Launcher`."""
+        ...
 
 
 class Client(Protocol):

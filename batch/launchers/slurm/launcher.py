@@ -21,8 +21,7 @@ from msgspec.structs import replace
 from batch.contract import Change, JobSpec, JobState, JobView, LauncherError, Offer, PartReport, Updated
 from batch.launchers.slurm import comment
 from batch.launchers.slurm.changes import changes
-from batch.launchers.slurm.client import AccountingDisabledError, Client, JobGoneError, Past
-from batch.launchers.slurm.clients.login_nodes import LoginNodes
+from batch.launchers.slurm.client import AccountingDisabledError, Client, JobGoneError, LoginSite, Past
 from batch.launchers.slurm.comment import attempt_of
 from batch.launchers.slurm.identity import Identity, identity_of, same_user
 from batch.launchers.slurm.kind import SlurmConfig
@@ -73,7 +72,7 @@ class SlurmLauncher:
         key: bytes,
         starter: str,
         offer: Callable[[], Awaitable[Offer]],
-        nodes: LoginNodes | None = None,
+        nodes: LoginSite | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`key` seals the jobs' records. `starter`: its program text (`batch.bundle`). `offer` gathers the catalog.

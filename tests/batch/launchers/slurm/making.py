@@ -17,13 +17,13 @@ from batch.launchers.slurm.clients.cli import CliClient
 from batch.launchers.slurm.clients.login_node_groups import LoginNodeGroups
 from batch.launchers.slurm.clients.login_nodes import LoginNodes
 from batch.launchers.slurm.clients.pyslurm import PyslurmClient
-from batch.launchers.slurm.factory import LONGEST_BACK_OFF, open_client
+from batch.launchers.slurm.clients.ssh import open_over_ssh
+from batch.launchers.slurm.factory import open_client
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.kind import LoginNodesConfig, SlurmConfig
 from batch.launchers.slurm.launcher import SlurmLauncher
 from batch.ssh.credentials import HubCertificates
 from batch.ssh.keys import Authority
-from batch.ssh.opening import open_connections
 from batch.ssh.settings import SshAddressConfig
 from deploy.devcluster import another
 from state.records.models import Server, Status, Target
@@ -88,14 +88,14 @@ def slurm_maker(
     return make
 
 
-def login_nodes(pool: Pool, config: SlurmConfig) -> LoginNodes:
-    """The hosts of a pool as login nodes, with certificates of AUTHORITY."""
-    credentials = HubCertificates(Authority(AUTHORITY), hub="tests", seconds=120)
-    ssh = config.ssh
-    connections = open_connections(
-        ssh.login_node, ssh, credentials, connect_seconds=ssh.connect_seconds, longest_back_off=LONGEST_BACK_OFF
-    )
-    return LoginNodes(config, connections, authority=credentials.authority)
+def login_nodes(config: SlurmConfig) -> LoginNodes:
+    """The login nodes of this configuration, with certificates of AUTHORITY."""
+    return over_ssh(config)[1]
+
+
+def over_ssh(config: SlurmConfig) -> tuple[CliClient, LoginNodes, LoginNodeGroups]:
+    """The same with their client and groups."""
+    return open_over_ssh(config, Path("/nonexistent"), HubCertificates(Authority(AUTHORITY), hub="tests", seconds=120))
 
 
 def login_config(slurm: Any, pool: Pool, **more: Any) -> SlurmConfig:
@@ -113,9 +113,8 @@ def ssh_slurm_maker(slurm: Any, pool: Pool, **more: Any) -> Callable[[], SlurmLa
     config = login_config(slurm, pool, **more)
 
     def make() -> SlurmLauncher:
-        nodes = login_nodes(pool, config)
-        client = CliClient(nodes)
-        offer = Gatherer("slurm", client.source(), LoginNodeGroups(nodes.groups)).gather
+        client, nodes, groups = over_ssh(config)
+        offer = Gatherer("slurm", client.source(), groups).gather
         return SlurmLauncher("slurm", config, client, key=key, starter=starter_source(), offer=offer, nodes=nodes)
 
     return make

@@ -106,7 +106,7 @@ def config_of(pool, programs, **more) -> SlurmConfig:
 
 @contextlib.asynccontextmanager
 async def opened(pool, programs, **more):
-    nodes = nodes_of(pool, config_of(pool, programs, **more))
+    nodes = nodes_of(config_of(pool, programs, **more))
     try:
         yield nodes
     finally:
@@ -358,7 +358,7 @@ def test_a_node_without_python_is_passed_over_and_said(pool, programs):
     )
 
     async def body():
-        nodes = nodes_of(pool, without)
+        nodes = nodes_of(without)
         try:
             with pytest.raises(LauncherError, match="no Python at /usr/bin/python9"):
                 await nodes.run("squeue", [])
@@ -399,7 +399,7 @@ def test_check_says_what_an_admin_must_do_where_the_monitor_is_not_let_in(pool, 
     ssh = type(nobody.ssh)(**{**as_dict(nobody.ssh), "monitor_user": "not-here"})
 
     async def body():
-        nodes = nodes_of(pool, SlurmConfig(client="ssh", ssh=ssh, bin_dir=str(programs)))
+        nodes = nodes_of(SlurmConfig(client="ssh", ssh=ssh, bin_dir=str(programs)))
         try:
             for report in await nodes.check():
                 assert not report.good
