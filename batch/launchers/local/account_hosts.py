@@ -21,9 +21,10 @@ from batch.launchers.ssh.answers import Account, HostResources, Scan, gpu_of
 from batch.launchers.ssh.kind import SshConfig
 from batch.launchers.ssh.native_id import Place
 from batch.launchers.ssh.program import write_request
-from batch.launchers.ssh.remote import accounts, probe
+from batch.launchers.ssh.remote import probe
 from batch.launchers.ssh.requests import HostRequests
 from batch.ssh.output import Output
+from batch.ssh.remote import accounts
 
 PART: Final = "this machine"
 

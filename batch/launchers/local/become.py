@@ -22,9 +22,9 @@ from batch.launchers.local.kind import LocalConfig
 from batch.launchers.ssh.answers import Account
 from batch.launchers.ssh.pool import is_system_account
 from batch.launchers.ssh.program import BOOTSTRAP
-from batch.launchers.ssh.remote import accounts
 from batch.launchers.ssh.requests import TELL_ADMINS
 from batch.ssh.output import Output
+from batch.ssh.remote import accounts
 
 PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 SUDO_PATH: Final = "/usr/bin:/bin:/usr/local/bin"

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from batch.contract import LauncherError
-from batch.ssh.door import Output
 from batch.ssh.errors import AccessDeniedError, CredentialsError, HostKeyError, SshError
+from batch.ssh.output import Output
 
 log = logging.getLogger("towpath.slurm")
 
