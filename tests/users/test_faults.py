@@ -11,12 +11,15 @@ import pytest
 from msgspec.structs import replace
 
 from batch.authority.authority import ensure_authority
+from batch.contract import JobState, LauncherError
 from batch.launchers.ssh.native_id import parse
 from state.records.models import Status
 from tests.batch.apps import app
+from tests.batch.launchers.local.making import HOMES, jobs_of, users_maker
+from tests.batch.launchers.ssh.jobs import end, spec_of, until_view
 from tests.batch.rig import Rig, ask, by_attempt, fresh
 from tests.batch.test_controller import becomes, stop, with_store
-from tests.conftest import until
+from tests.conftest import run, until
 from tests.users.users_hub import short
 
 pytestmark = pytest.mark.faults
@@ -157,3 +160,77 @@ def test_an_empty_store_gets_its_servers_back_from_the_users_folders(rig, valkey
         await until(lambda: not by_attempt().get(asked.attempt))
 
     with_store(rig.url, body)
+
+
+DYING = """#!/usr/bin/python3 -IS
+import os, signal, sys
+code, step = sys.argv[4], {step!r}
+if "sys.stdin.buffer.read" not in code or not os.path.exists(step):
+    os.execv("/usr/bin/python3", ["/usr/bin/python3", *sys.argv[1:]])
+left, pid = [int(open(step).read())], os.getpid()
+def dying(function):
+    def called(*args, **more):
+        result = function(*args, **more)
+        if os.getpid() == pid and (function is not opened or args[1] & os.O_CREAT):
+            left[0] -= 1
+            if not left[0]:
+                unlink(step)
+                os.kill(pid, signal.SIGKILL)
+        return result
+    return called
+unlink, opened = os.unlink, os.open
+for name in ("open", "rename", "fork"):
+    setattr(os, name, dying(getattr(os, name)))
+sys.argv[1:] = []
+exec(code)
+"""
+
+
+def test_the_users_program_that_is_killed_at_any_step_leaves_one_job_or_none(users):
+    """It is killed after each file that it creates or renames, and after the fork. The next submit continues from there."""
+    step = HOMES / "alice" / f"step-{os.getpid()}"
+    program = users / "python"
+    program.write_text(DYING.format(step=str(step)))
+    program.chmod(0o755)
+    facts = step.parent.stat()
+    make = users_maker(python=str(program))
+    died, attempts = 0, []
+
+    async def one(number):
+        """Whether the program was killed at this step."""
+        launcher = make()
+        spec = spec_of("alice", grace=0.2)
+        spec = replace(spec, record=replace(spec.record, job=await launcher.place(spec)))
+        step.write_text(str(number))
+        os.chown(step, facts.st_uid, facts.st_gid)
+        attempts.append(spec.attempt)
+        try:
+            ref = await launcher.submit(spec)
+        except LauncherError as error:
+            assert error.transient, error
+            assert "was killed" in str(error)
+            killed = True
+            again = make()  # as a controller that has started since
+            ref = await again.submit(replace(spec, again=True))
+            await again.close()
+        else:
+            killed = not step.exists()
+        spec = replace(spec, record=replace(spec.record, job=ref))
+        await until(lambda: by_attempt().get(spec.attempt))
+        await until_view(launcher, spec, lambda seen: seen.state is JobState.ACTIVE)
+        place = parse(ref.native_id)
+        assert first_of(starters(spec.attempt)) == [place.pid]
+        assert len(by_attempt()[spec.attempt]) == 1
+        assert json.loads((jobs_of("alice") / spec.attempt / "job.json").read_text())["pid"] == place.pid
+        await end(launcher, spec)
+        await until(lambda: not starters(spec.attempt))
+        await launcher.close()
+        return killed
+
+    try:
+        while run(one(died + 1)):
+            died += 1
+    finally:
+        step.unlink(missing_ok=True)
+        kill_all(attempts)
+    assert died >= 6
