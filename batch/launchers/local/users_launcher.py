@@ -5,7 +5,7 @@ those of `batch.launchers.ssh`.
 """
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from msgspec.structs import replace
 
@@ -36,6 +36,8 @@ class UsersLauncher(SshLauncher):
         super().__init__(cluster, pool, hosts, key=key, starter=starter, reserve=reserve, clock=clock)
         self._accounts = hosts
         self._node = node
+        self._expected: set[str] = set()
+        self._missing: set[str] = set()
 
     async def place(self, spec: JobSpec) -> JobRef | None:
         """See the contract."""
@@ -48,8 +50,17 @@ class UsersLauncher(SshLauncher):
     async def poll(self, known: Collection[Server] = ()) -> dict[str, JobView]:
         """See the contract. /proc is read once; a process per account looks at jobs that are not settled."""
         views = await super().poll(known)
-        await self._accounts.limits.tidy([attempt for attempt, view in views.items() if view.state.final])
+        final = {attempt for attempt, view in views.items() if view.state.final}
+        await self._accounts.limits.tidy(final | self._lost(known, views))
         return {attempt: replace(view, node=self._node) for attempt, view in views.items()}
+
+    def _lost(self, known: Collection[Server], views: Mapping[str, JobView]) -> set[str]:
+        """Return the jobs that two polls in a row have not found: their users have damaged their folders."""
+        expected = self._expected | {server.attempt for server in known if server.job is not None}
+        missing = expected - views.keys()
+        lost = missing & self._missing
+        self._missing, self._expected = missing, {*views, *missing} - lost
+        return lost
 
     async def catalog(self) -> Offer:
         """See the contract."""
