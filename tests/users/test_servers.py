@@ -54,7 +54,11 @@ def test_users_without_an_account_and_system_accounts_get_a_message(hub, user, w
         model = hub.until(api, user, status="failed")
         assert words in model["reason"]["message"]
         assert "Tell the hub's admins" in model["reason"]["hint"]
-    line = next(line for line in hub.output if "A server failed." in line)
+
+    def failure():  # it comes through a pipe, after the record was saved
+        return next((line for line in hub.output if "A server failed." in line), None)
+
+    line = eventually(failure, what="the line in the log")
     assert f"user={user}" in line
     assert words in line
 
