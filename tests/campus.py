@@ -12,13 +12,13 @@ from types import SimpleNamespace
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import httpx
-import msgspec
 from hub import ROOT
 
 from gateway.auth.cookies import CookieJar
 from gateway.auth.shared import SharedAuth
 from state.config.tables import AuthConfig
 from state.rights.identity import Identity
+from state.settings.shapes import read_struct
 from state.store.all import Store
 from state.store.credentials import digest
 
@@ -218,11 +218,42 @@ class Clock:
         return time.time() + self.ahead
 
 
+def on_campus(campus, url, main, rules, *, config=None, **more):
+    """Run `async def main(auth, clock)` on the sign-in of a hub with the campus as its provider, then reset the campus.
+
+    `rules`, `more`: keys of the provider.
+    """
+    clock = Clock()
+
+    async def with_sign_in():
+        provider = campus.provider(**{**rules, "oidc": {"groups_claim": "groups"}, **more})
+        async with sign_in(url, {"provider": [provider], **(config or {})}, clock=clock) as auth:
+            return await main(auth, clock)
+
+    try:
+        return asyncio.run(with_sign_in())
+    finally:
+        campus.control(twist=None, lose_claims=False, down=False)
+        for name, claims in USERS.items():
+            campus.control(user=name, disabled=False, set=claims)
+
+
+async def later(auth, clock, seconds=400.0):
+    """Let time pass, and do the reviews of sessions that are due then."""
+    clock.ahead += seconds
+    while await auth.session_review.review_due():
+        pass
+
+
 @contextlib.asynccontextmanager
 async def sign_in(url, config, **more):
     """Open a hub's sign-in on a store: `async with sign_in(store_url, {"provider": [...]}) as auth`."""
+
+    def wrong(key, message):
+        raise AssertionError(f"{key}: {message}")
+
     store = await Store.open(url)
-    given = msgspec.convert(config, AuthConfig)
+    given = read_struct(AuthConfig, config, "auth", frozenset(), wrong)
     auth = SharedAuth(store, CookieJar(secure=False, base_path="/"), given, hub_url=f"{HUB}/hub/", **more)
     try:
         yield auth

@@ -99,6 +99,29 @@ def test_no_room_but_batch_knows_a_kind_of_cluster_by_name():
         assert not kinds & set(found), path.relative_to(ROOT)
 
 
+SIGN_IN = ("gateway/auth/kinds/", "gateway/auth/oidc/", "gateway/auth/ldap/")
+"""Where the ways to sign in that come with Towpath are."""
+
+
+def test_only_its_own_modules_know_a_way_to_sign_in_by_name():
+    """As for clusters: what others need to know is in its description (`state.plugins.authenticators`)."""
+    kinds = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["towpath.authenticators"]
+    )
+    assert {"oidc", "ldap", "pam", "header", "test"} <= kinds
+    for room in sorted(ROOMS):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            where = path.relative_to(ROOT).as_posix()
+            if where.startswith(SIGN_IN):
+                continue
+            nodes = list(ast.walk(ast.parse(path.read_text())))
+            found = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+            assert not found & kinds, where
+    for path in sorted((ROOT / "portal").rglob("*.html")) + sorted((ROOT / "portal").rglob("*.js")):
+        quoted = re.findall(r"""["'](\w+)["']""", path.read_text())
+        assert not kinds & set(quoted), path.relative_to(ROOT)
+
+
 FUNCTION_MAX = 60
 
 

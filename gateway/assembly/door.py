@@ -24,6 +24,7 @@ from gateway.wire import Request
 from state.config.origins import Origins
 from state.config.tables import Config
 from state.mirror.mirror import Mirror
+from state.plugins.authenticators import without_password
 from state.rights.roles import Roles
 from state.store.all import Store
 
@@ -93,8 +94,8 @@ def allowed_hosts(config: Config) -> frozenset[bytes] | None:
     this machine (DNS rebinding).
     """
     door = config.gateway
-    without_password = config.auth is None or any(provider.kind == "test" for provider in config.auth.provider)
-    if not without_password or (config.auth is None and door.public_url):
+    open_to_all = config.auth is None or without_password(config)
+    if not open_to_all or (config.auth is None and door.public_url):
         return None
     own = {door.host, door.report_host, *(urlsplit(url).hostname or "" for url in (door.public_url, door.internal_url))}
     return LOOPBACK_NAMES | {name.lower().encode() for name in own if name}

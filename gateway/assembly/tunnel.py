@@ -10,6 +10,7 @@ from gateway.tunnel.identity import GatewayIdentity
 from state.config.one_host import on_one_host
 from state.config.tables import Config
 from state.mirror.mirror import Mirror
+from state.plugins import authenticators
 from state.records.models import Route
 from state.settings.loader import Settings
 
@@ -47,6 +48,4 @@ def hidden_headers(config: Config) -> frozenset[bytes]:
     """Return the headers that prove users, which no app receives."""
     if config.auth is None:
         return frozenset()
-    from gateway.auth.header import hidden  # noqa: PLC0415 - only hubs with [auth] need it
-
-    return hidden(config.auth.provider)
+    return authenticators.hidden_headers(config.auth.provider)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from gateway.auth.proof import Proven
 from state.config.tables import AuthConfig, ProviderConfig
+from state.plugins.authenticators import kind_of, options_of
 from state.records.models import User
 
 BY_AUTH: Final = "auth"
@@ -65,8 +66,8 @@ def still_admin(auth: AuthConfig, user: User) -> bool:
     provider = next((one for one in auth.provider if by_provider(one) == user.admin_by), None)
     if provider is None:
         return False
-    claims = provider.oidc.admin_claims if provider.oidc is not None else {}
-    return user.name in provider.admins or not set(user.groups).isdisjoint(provider.admin_groups) or bool(claims)
+    listed = user.name in provider.admins or not set(user.groups).isdisjoint(provider.admin_groups)
+    return listed or _options_rule_on_admins(provider)
 
 
 def by_provider(provider: ProviderConfig) -> str:
@@ -76,5 +77,8 @@ def by_provider(provider: ProviderConfig) -> str:
 
 def _rules_on_admins(provider: ProviderConfig) -> bool:
     """Return whether the provider's table decides who is an admin. It then also decides who no longer is one."""
-    claims = provider.oidc.admin_claims if provider.oidc is not None else {}
-    return bool(provider.admins or provider.admin_groups or claims)
+    return bool(provider.admins or provider.admin_groups) or _options_rule_on_admins(provider)
+
+
+def _options_rule_on_admins(provider: ProviderConfig) -> bool:
+    return kind_of(provider).rules_on_admins(options_of(provider))

@@ -1,75 +1,55 @@
-"""Creates the configured providers, except those of kind `oidc` and `test`."""
+"""Opens the configured providers, by what their kinds say."""
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from importlib import import_module
 
 from gateway.auth.cookies import KNOWN_NAME, CookieJar
-from gateway.auth.header import HeaderProof
 from gateway.auth.naming import hub_name
 from gateway.auth.plugin import PluginProof, open_authenticator
-from gateway.auth.proof import Proof
+from gateway.auth.proof import Proof, ProofContext
 from gateway.auth.throttle import ThrottledProof, ThrottleLimits
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Provider
-from state.config.tables import AuthConfig, HeaderConfig, LdapConfig, PamConfig, ProviderConfig
+from state.config.tables import AuthConfig, ProviderConfig
 from state.names import as_listed
-from state.plugins import authenticators
+from state.plugins.authenticators import AuthenticatorKind, kind_of
 from state.settings.files import logo_name
 from state.store.tries import Tries
 
-TITLES: Final = {"header": "the campus portal", "ldap": "Sign in", "pam": "Sign in with your account"}
-"""Default titles of the ways to sign in."""
+
+def open_providers(
+    auth: AuthConfig, hub_url: str, tries: Tries, proxies: tuple[Network, ...], *, jar: CookieJar
+) -> dict[str, Proof]:
+    """Open each [[auth.provider]], by name. `hub_url`: the public URL. `jar`: a jar of the hub's pages.
+
+    Failed passwords are counted for every kind with a form for them.
+    """
+    found: dict[str, Proof] = {}
+    for provider in auth.provider:
+        kind = kind_of(provider)
+        context = ProofContext(
+            auth=auth, hub_url=hub_url, proxies=proxies, shown=_shown(provider, kind), name_of=_rule(provider, auth)
+        )
+        proof = _open(provider, kind, context)
+        if kind.form == "password":
+            proof = ThrottledProof(proof, tries, ThrottleLimits(auth.throttle), jar.another(KNOWN_NAME))
+        found[provider.name] = proof
+    return found
 
 
-def by_password(provider: ProviderConfig, config: AuthConfig, tries: Tries, jar: CookieJar) -> Proof:
-    """Create a provider with name and password, with limits on failures. `jar`: a jar of the hub's pages."""
-    shown = _shown(provider, "password")
-    name_of = _rule(provider, config)
-    proof: Proof
-    if provider.kind == "ldap":
-        from gateway.auth.ldap.directory import Directory  # noqa: PLC0415 - each hub loads its own kinds
-        from gateway.auth.ldap.provider import LdapProof  # noqa: PLC0415
-
-        proof = LdapProof(shown, Directory(provider.ldap or LdapConfig()), name_of)
-    else:
-        from gateway.auth.pam import PamProof  # noqa: PLC0415
-
-        proof = PamProof(shown, provider.pam or PamConfig(), name_of)
-    return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar.another(KNOWN_NAME))
-
-
-def by_header(provider: ProviderConfig, config: AuthConfig, *, proxies: tuple[Network, ...]) -> HeaderProof:
-    """Create a provider for a portal's header."""
-    return HeaderProof(
-        _shown(provider, "link"),
-        provider.header or HeaderConfig(),
-        _rule(provider, config),
-        proxies=proxies,
-    )
-
-
-def by_plugin(
-    provider: ProviderConfig,
-    config: AuthConfig,
-    tries: Tries,
-    jar: CookieJar,
-    *,
-    proxies: tuple[Network, ...],
-    hub_url: str,
-) -> Proof:
-    """Return the provider of another package's kind; failed passwords count there too."""
-    kind = authenticators.kind_of(provider)
-    opened = open_authenticator(provider, kind, proxies=proxies, hub_url=hub_url)
-    proof = PluginProof(_shown(provider, kind.form, kind.title), kind, opened, _rule(provider, config))
-    if kind.form != "password":
+def _open(provider: ProviderConfig, kind: AuthenticatorKind, context: ProofContext) -> Proof:
+    if kind.proof:
+        module, _, name = kind.proof.partition(":")
+        proof: Proof = getattr(import_module(module), name)(provider, context)  # each hub loads its own kinds
         return proof
-    return ThrottledProof(proof, tries, ThrottleLimits(config.throttle), jar.another(KNOWN_NAME))
+    opened = open_authenticator(provider, kind, proxies=context.proxies, hub_url=context.hub_url)
+    return PluginProof(context.shown, kind, opened, context.name_of)
 
 
-def _shown(provider: ProviderConfig, form: str, title: str = "") -> Provider:
-    title = provider.title or title or TITLES[provider.kind]
-    return Provider(name=provider.name, title=title, note=provider.note, form=form, logo=logo_name(provider))
+def _shown(provider: ProviderConfig, kind: AuthenticatorKind) -> Provider:
+    title = provider.title or kind.title
+    return Provider(name=provider.name, title=title, note=provider.note, form=kind.form, logo=logo_name(provider))
 
 
 def _rule(provider: ProviderConfig, config: AuthConfig) -> Callable[[str], str]:

@@ -18,6 +18,7 @@ __all__ = [
     "Authenticator",
     "AuthenticatorContext",
     "GoneError",
+    "Probed",
     "RefusedError",
     "SignInRequest",
     "UnansweredError",
@@ -54,6 +55,18 @@ class Account(Struct, frozen=True, kw_only=True):
     subject: str = ""
     kept: str = ""
     auth_state: dict[str, Any] | None = None
+
+
+class Probed(Struct, frozen=True, kw_only=True):
+    """What `towpath check` finds about a provider. `doubt`: it works, but an admin should know of it.
+
+    `passing`: what is wrong may be better later, so a hub starts nevertheless.
+    """
+
+    good: bool
+    text: str
+    doubt: bool = False
+    passing: bool = False
 
 
 class AuthenticatorContext(Struct, frozen=True, kw_only=True):

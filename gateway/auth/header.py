@@ -11,39 +11,21 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from gateway.auth.kinds.header import HeaderConfig, names_of
 from gateway.auth.naming import shown
 from gateway.auth.portal_request import PortalRequest, peer_of
-from gateway.auth.proof import Proven
+from gateway.auth.proof import ProofContext, Proven
 from gateway.tunnel.forwarded import trusted
 from gateway.tunnel.options import Network
 from portal.site.sign_in import Provider, RefusedError
-from state.config.tables import HeaderConfig, ProviderConfig
+from state.config.tables import ProviderConfig
 from state.errors import NameRuleError
 from state.names import group_name
-from state.plugins import authenticators
+from state.records.models import Standing
 
 VALUE_MAX: Final = 8 * 1024
 ELSEWHERE: Final = "This sign-in works only through the portal. Open the hub from there."
 CONFUSED: Final = "The portal sent invalid data about you. Tell your admin."
-
-
-def names_of(config: HeaderConfig) -> frozenset[bytes]:
-    """Return the names of one portal's headers, in lowercase. They are removed before a request reaches an app."""
-    return frozenset(
-        name.lower().encode() for name in (config.header, config.secret_header, config.groups_header) if name
-    )
-
-
-def hidden(providers: Iterable[ProviderConfig]) -> frozenset[bytes]:
-    """Return the headers of all providers that prove users."""
-    found: set[bytes] = set()
-    for provider in providers:
-        if provider.header:
-            found |= names_of(provider.header)
-        elif provider.kind not in authenticators.BUILT_IN:
-            names = authenticators.kind_of(provider).hidden_headers(authenticators.options_of(provider))
-            found |= {name.lower().encode() for name in names}
-    return frozenset(found)
 
 
 class HeaderProof:
@@ -59,7 +41,6 @@ class HeaderProof:
     ) -> None:
         """`name_of`: converts the portal's name to the hub's; raises RefusedError."""
         self.shown = shown_as
-        self.sign_out_url = config.sign_out_url
         self._config = config
         self._name_of = name_of
         self._proxies = proxies
@@ -69,6 +50,16 @@ class HeaderProof:
         name, groups = portal_identity(peer_of(request), request.scope["headers"], self._config, self._proxies)
         return Proven(name=self._name_of(name), groups=groups, shown=shown(name))
 
+    async def goodbye(self, standing: Standing) -> str:  # noqa: ARG002
+        """See `gateway.auth.proof.SignOutProof`."""
+        return self._config.sign_out_url
+
+
+def open_header(provider: ProviderConfig, context: ProofContext) -> HeaderProof:
+    """Return the provider."""
+    config = provider.options or HeaderConfig()
+    return HeaderProof(context.shown, config, context.name_of, proxies=context.proxies)
+
 
 def portal_identity(
     peer: str, headers: Iterable[tuple[bytes, bytes]], config: HeaderConfig, proxies: tuple[Network, ...]
@@ -76,7 +67,7 @@ def portal_identity(
     """Return the name and groups that the portal reports. Raises RefusedError. Pure."""
     if not trusted(peer, proxies):
         raise RefusedError(ELSEWHERE)
-    ours = names_of(config)
+    ours = {name.encode() for name in names_of(config)}
     found: dict[bytes, bytes] = {}
     for raw, value in headers:
         name = raw.lower()

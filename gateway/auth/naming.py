@@ -17,8 +17,6 @@ from state.names import as_listed, is_system, user_name
 from state.plugins import authenticators
 
 SHOWN_MAX = 80
-TYPED = ("ldap", "pam")
-"""Kinds of provider where users type their name. With or without the domain it is the same account."""
 
 
 def shown(raw: str) -> str:
@@ -68,9 +66,7 @@ def _by_rule(lowered: str, provider: ProviderConfig) -> str:
 
 
 def _is_typed(provider: ProviderConfig) -> bool:
-    """Return whether users type their names at this provider."""
-    if provider.kind in authenticators.BUILT_IN:
-        return provider.kind in TYPED
+    """Return whether users type their names at this provider. Then it is the same account without the domain."""
     return authenticators.kind_of(provider).form == "password"
 
 

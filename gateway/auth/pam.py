@@ -16,12 +16,13 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from gateway.auth import pam_helper
+from gateway.auth.kinds.pam import PamConfig
 from gateway.auth.portal_request import PortalRequest
-from gateway.auth.proof import GoneError, Proven, UnsureError
+from gateway.auth.proof import GoneError, ProofContext, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from gateway.auth.turns import Turns
 from portal.site.sign_in import Provider, RefusedError, UnansweredError
-from state.config.tables import PamConfig
+from state.config.tables import ProviderConfig
 from state.records.models import Standing
 
 HELPER: Final = Path(pam_helper.__file__)
@@ -88,6 +89,11 @@ class PamProof:
         """Add the name on the hub. Raises RefusedError."""
         name = self._name_of(proven.name)
         return replace(proven, name=name, shown=proven.name, asks=True, kept=proven.name)
+
+
+def open_pam(provider: ProviderConfig, context: ProofContext) -> PamProof:
+    """Return the provider."""
+    return PamProof(context.shown, provider.options or PamConfig(), context.name_of)
 
 
 def interpret(answer: Mapping[str, Any], config: PamConfig) -> Proven:

@@ -1,7 +1,7 @@
 """The test sign-in: a name without a password, for anyone at this machine.
 
 Owns the rule that only requests that come directly from this machine may use it. The configuration is rejected if
-the hub can be reached from other machines (`state.settings.checks.exposed`); each request is checked as well.
+the hub can be reached from other machines (`state.settings.auth_checks.exposed`); each request is checked as well.
 Does not know about sessions and pages.
 """
 
@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.auth.portal_request import PortalRequest
-from gateway.auth.proof import Proven
+from gateway.auth.proof import ProofContext, Proven
 from portal.site.sign_in import Provider, RefusedError
+from state.config.tables import ProviderConfig
 
 PROXY_HEADERS: Final = ("forwarded", "via", "x-real-ip", "x-client-ip", "x-original-host")
 """Headers that proxies add, in addition to those that begin with `x-forwarded`."""
@@ -38,6 +39,12 @@ class PasswordlessProof:
         if name not in self._names:
             raise RefusedError("Choose one of the names.")
         return Proven(name=name)
+
+
+def open_passwordless(provider: ProviderConfig, context: ProofContext) -> PasswordlessProof:
+    """Return the provider, which offers the names that the configuration lists."""
+    auth = context.auth
+    return PasswordlessProof(provider.name, tuple(dict.fromkeys((*auth.allowed_users, *auth.admins))))
 
 
 def is_local_request(client: tuple[str, int] | None, headers: list[str]) -> bool:

@@ -4,14 +4,33 @@ Owns the interface between providers and admission (`gateway.auth.shared`).
 Does not know about single providers, sessions and pages.
 """
 
-from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from gateway.auth.portal_request import PortalRequest
+from gateway.tunnel.options import Network
 from portal.site.sign_in import Provider
-from state.records.models import Standing
+from state.config.tables import AuthConfig
+from state.records.models import Flow, Standing
+
+if TYPE_CHECKING:
+    from gateway.auth.oidc.engine import ProviderAccount
+    from gateway.auth.oidc.logout import Ended
+
+
+class ProofContext(Struct, frozen=True, kw_only=True):
+    """What a provider is opened with. `hub_url`: of the hub's pages. `name_of`: from its names to the hub's.
+
+    `name_of` raises RefusedError.
+    """
+
+    auth: AuthConfig
+    hub_url: str
+    proxies: tuple[Network, ...]
+    shown: Provider
+    name_of: Callable[[str], str]
 
 
 class Proven(Struct, frozen=True, kw_only=True):
@@ -67,6 +86,36 @@ class RecheckableProof(Proof, Protocol):
 
     async def forget(self, standing: Standing) -> None:
         """Discard what was kept for a session that has ended. Never raises."""
+        ...
+
+
+@runtime_checkable
+class RedirectingProof(Proof, Protocol):
+    """A provider that signs users in on pages of its own (OpenID Connect, OAuth 2)."""
+
+    async def depart(self, browser: str, next_url: str, *, other: bool, sealing: Callable[[Flow], str]) -> str:
+        """Return the URL of its page. Raises RefusedError."""
+        ...
+
+    async def arrive(self, flow: Flow, answer: Mapping[str, str]) -> tuple["ProviderAccount", Proven]:
+        """Return the user who came back. Raises RefusedError."""
+        ...
+
+    def kept(self, account: "ProviderAccount") -> tuple[str, bool]:
+        """Return what to keep, encrypted, and whether the provider can be asked again with it."""
+        ...
+
+    async def ended(self, logout_token: str) -> "Ended":
+        """Return the sessions that the provider's logout token names. Raises RefusedError."""
+        ...
+
+
+@runtime_checkable
+class SignOutProof(Protocol):
+    """A provider that users also sign out from."""
+
+    async def goodbye(self, standing: Standing) -> str:
+        """Return the URL that signs the user out there; `""`: none."""
         ...
 
 

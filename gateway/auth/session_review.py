@@ -21,9 +21,9 @@ from msgspec.structs import replace
 from gateway.auth.proof import GoneError, Proof, Proven, RecheckableProof, UnsureError, as_before
 from gateway.auth.user_admission import UserAdmission
 from portal.site.sign_in import RefusedError
-from state.config.tables import AuthConfig, LdapConfig, OidcConfig, PamConfig, ProviderConfig
+from state.config.tables import AuthConfig, ProviderConfig
 from state.errors import StateUnavailableError
-from state.plugins import authenticators
+from state.plugins.authenticators import kind_of, options_of
 from state.records.audit import Act, Entry
 from state.records.models import Standing
 from state.redis.connection import Command
@@ -36,12 +36,9 @@ HOLD_SECONDS: Final = 120.0
 """Seconds for which a session is assigned to one worker: longer than the timeout of any provider."""
 BATCH: Final = 64
 AT_ONCE: Final = 8
-USUAL_SECONDS: Final = 300.0
 RULES_SECONDS: Final = 3600.0
 """Seconds between reviews if the provider cannot be asked and only the rules apply."""
 SOON_SECONDS: Final = 15.0
-LASTING: Final = ("github", "google")
-"""Presets whose tokens are valid until they are revoked. Others need the scope `offline_access` for this."""
 NO_PROVIDER: Final = "Its provider is no longer configured."
 
 
@@ -157,15 +154,10 @@ class SessionReview:
 
     async def _ask(self, provider: ProviderConfig, proof: Proof, standing: Standing) -> tuple[Proven, str]:
         """Return what the provider reports now, and the data to keep. Raises GoneError, UnsureError."""
-        oidc = provider.oidc
         if isinstance(proof, RecheckableProof) and standing.asks and _refresh(provider):
             return await proof.again(standing)
-        if (
-            oidc is not None
-            and oidc.refresh
-            and oidc.max_session_age
-            and self._clock() - standing.began >= oidc.max_session_age
-        ):
+        longest = kind_of(provider).max_session_age(options_of(provider))
+        if longest and self._clock() - standing.began >= longest:
             raise GoneError("The sign-in is too old, and the provider gave no token to check it again.")
         return as_before(standing), standing.sealed
 
@@ -222,20 +214,9 @@ class SessionReview:
 
 def _lasting(provider: ProviderConfig) -> bool:
     """Return whether the provider's tokens end with the account, and not with the session at the provider."""
-    oidc = provider.oidc
-    return oidc is None or "offline_access" in oidc.scopes or oidc.preset in LASTING
+    return kind_of(provider).lasting(options_of(provider))
 
 
 def _refresh(provider: ProviderConfig) -> float:
     """Return the seconds between two checks with a provider; 0: it is not asked."""
-    match provider.kind:
-        case "oidc":
-            return (provider.oidc or OidcConfig()).refresh
-        case "ldap":
-            return (provider.ldap or LdapConfig()).refresh
-        case "pam":
-            return (provider.pam or PamConfig()).refresh
-        case kind if kind not in authenticators.BUILT_IN:
-            return authenticators.kind_of(provider).refresh(authenticators.options_of(provider))
-        case _:
-            return USUAL_SECONDS
+    return kind_of(provider).refresh(options_of(provider))

@@ -10,19 +10,16 @@ import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec.structs import replace
 
-from gateway.auth.addresses import callback_url, oidc_provider
-from gateway.auth.assembly import by_header, by_password, by_plugin
+from gateway.auth.addresses import callback_url
+from gateway.auth.assembly import open_providers
 from gateway.auth.cookies import FLOW_NAME, CookieJar
-from gateway.auth.header import HeaderProof
 from gateway.auth.listed_admins import review_until_done
-from gateway.auth.passwordless import PasswordlessProof
-from gateway.auth.plugin import PluginProof
 from gateway.auth.portal_request import PortalRequest
-from gateway.auth.proof import Closable, Proof, Proven, RecheckableProof
+from gateway.auth.proof import Closable, Proven, RecheckableProof, RedirectingProof, SignOutProof
 from gateway.auth.session_review import SessionReview
 from gateway.auth.sessions import BrowserSessions
 from gateway.auth.user_admission import UserAdmission
@@ -30,7 +27,6 @@ from gateway.tunnel.options import Network
 from portal.site.sign_in import Arrival, Departure, Provider, RefusedError
 from state.config.tables import AuthConfig, ProviderConfig
 from state.errors import BadRecordError
-from state.plugins import authenticators
 from state.records.models import Session, Standing, User
 from state.redis.connection import Command
 from state.rights.identity import Identity
@@ -38,42 +34,12 @@ from state.store.all import Store
 
 if TYPE_CHECKING:
     from gateway.auth.oidc.flow import Flows
-    from gateway.auth.oidc.provider import OidcProvider
 
 log = logging.getLogger("towpath.sign-in")
 
 UNKNOWN_PROVIDER: Final = "This way to sign in does not exist."
 _STANDING: Final = "standing"
 """The key in a request's state with the proof, from the sign-in until the session is opened."""
-
-
-def proofs(
-    config: AuthConfig, hub_url: str, store: Store, proxies: tuple[Network, ...], *, jar: CookieJar
-) -> tuple[Proof, ...]:
-    """Create a provider for each [[auth.provider]]. `hub_url`: the public URL. `jar`: see `gateway.auth.assembly`."""
-    return tuple(_proof(provider, config, hub_url, store, proxies, jar=jar) for provider in config.provider)
-
-
-def _proof(
-    provider: ProviderConfig,
-    config: AuthConfig,
-    hub_url: str,
-    store: Store,
-    proxies: tuple[Network, ...],
-    *,
-    jar: CookieJar,
-) -> Proof:
-    match provider.kind:
-        case "oidc":
-            return oidc_provider(provider, config, hub_url)
-        case "ldap" | "pam":
-            return by_password(provider, config, store.tries, jar)
-        case "header":
-            return by_header(provider, config, proxies=proxies)
-        case kind if kind not in authenticators.BUILT_IN:
-            return by_plugin(provider, config, store.tries, jar, proxies=proxies, hub_url=hub_url)
-        case _:
-            return PasswordlessProof(provider.name, tuple(dict.fromkeys((*config.allowed_users, *config.admins))))
 
 
 class SharedAuth(BrowserSessions):
@@ -102,7 +68,7 @@ class SharedAuth(BrowserSessions):
         self._of = {provider.name: provider for provider in config.provider}
         path = "/" + hub_url.partition("://")[2].partition("/")[2]
         own = CookieJar(secure=hub_url.startswith("https:"), base_path=path, name=FLOW_NAME, mark=jar.mark)
-        self._proofs = {proof.shown.name: proof for proof in proofs(config, hub_url, store, proxies, jar=own)}
+        self._proofs = open_providers(config, hub_url, store.tries, proxies, jar=own)
         self._flow_cookies = own
         self._admission = UserAdmission(store, config)
         self.session_review = SessionReview(store, config, self._proofs, self._admission, clock=clock)
@@ -110,7 +76,7 @@ class SharedAuth(BrowserSessions):
 
     @cached_property
     def _flows(self) -> "Flows":
-        from gateway.auth.oidc.flow import Flows  # noqa: PLC0415 - only hubs with a provider of kind oidc need it
+        from gateway.auth.oidc.flow import Flows  # noqa: PLC0415 - for providers with pages of their own
 
         return Flows(self._store, self._flow_cookies)
 
@@ -143,12 +109,12 @@ class SharedAuth(BrowserSessions):
     async def depart(self, provider: str, next_url: str, request: PortalRequest, *, other: bool = False) -> Departure:
         """See `portal.site.sign_in.Auth.depart`."""
         known = self._proofs.get(provider)
-        if isinstance(known, HeaderProof | PluginProof) and known.shown.form == "link":
+        if known is not None and known.shown.form == "link" and not isinstance(known, RedirectingProof):
             user = await self._admitted(self._of[provider], await known.prove({}, request), request)
             return Departure(
                 url=next_url or f"{self._hub_url}home", cookie=await self.open_session(user, request, way=provider)
             )
-        proof = self._oidc(provider)
+        proof = self._redirecting(provider)
         browser, cookie = self._flows.browser(request)
         url = await proof.depart(browser, next_url, other=other, sealing=await self._flows.sealing())
         return Departure(url=url, cookie=cookie)
@@ -160,12 +126,13 @@ class SharedAuth(BrowserSessions):
         # Only the redirect URI distinguishes providers that do not send `iss` (RFC 9700 section 4.4.2, mix-up).
         if flow.redirect_uri != callback_url(self._hub_url, provider):
             raise RefusedError("The provider's response was sent to the wrong address.", hint="Start again here.")
-        proof = self._oidc(flow.provider)
+        proof = self._redirecting(flow.provider)
         try:
             account, proven = await proof.arrive(flow, answer)
             await self._flows.end(state)
             sealed, asks = proof.kept(account)
-            user = await self._admitted(proof.config, proven, request, sealed=sealed, asks=asks, sid=account.sid)
+            config = self._of[flow.provider]
+            user = await self._admitted(config, proven, request, sealed=sealed, asks=asks, sid=account.sid)
         except RefusedError as error:
             error.next = flow.next
             raise
@@ -174,12 +141,10 @@ class SharedAuth(BrowserSessions):
     async def farewell(self, request: PortalRequest) -> str:
         """See `portal.site.sign_in.Auth.farewell`."""
         standing = await self._standing(request)
-        proof = self._proofs.get(standing.provider) if standing is not None else None
-        if isinstance(proof, HeaderProof):
-            return proof.sign_out_url
-        if standing is None or proof is None or self._of[standing.provider].kind != "oidc":
+        proof: object = self._proofs.get(standing.provider) if standing is not None else None
+        if standing is None or not isinstance(proof, SignOutProof):
             return ""
-        return await cast("OidcProvider", proof).goodbye(standing)
+        return await proof.goodbye(standing)
 
     async def close_session(self, request: PortalRequest) -> str:
         """End the request's session on all workers. Returns the Set-Cookie value that deletes the cookie."""
@@ -194,9 +159,9 @@ class SharedAuth(BrowserSessions):
 
     async def ended_there(self, provider: str, logout_token: str) -> None:
         """See `portal.site.sign_in.Auth.ended_there`. A token that was used before is rejected."""
-        from gateway.auth.oidc.logout import AGE_MAX  # noqa: PLC0415 - only hubs with a provider of kind oidc need it
+        from gateway.auth.oidc.logout import AGE_MAX  # noqa: PLC0415 - for providers with pages of their own
 
-        ended = await self._oidc(provider).ended(logout_token)
+        ended = await self._redirecting(provider).ended(logout_token)
         store = self._store
         if not await store.standings.first(f"{provider} {ended.jti}", lifetime=2.0 * AGE_MAX):
             raise RefusedError("This logout token has been used before.")
@@ -261,12 +226,12 @@ class SharedAuth(BrowserSessions):
         except BadRecordError:
             return None  # signing out here works without it
 
-    def _oidc(self, provider: str) -> "OidcProvider":
-        """Return the provider of kind `oidc` with this name. Raises RefusedError."""
+    def _redirecting(self, provider: str) -> RedirectingProof:
+        """Return the provider with this name, which has pages of its own. Raises RefusedError."""
         proof = self._proofs.get(provider)
-        if proof is None or self._of[provider].kind != "oidc":
+        if not isinstance(proof, RedirectingProof):
             raise RefusedError(UNKNOWN_PROVIDER)
-        return cast("OidcProvider", proof)
+        return proof
 
     def _later(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -21,9 +21,10 @@ from gateway.serve.readiness import part_to_check
 from gateway.serve.supervisor import DataDirLock, Supervisor, pick_port
 from state.account import account_name
 from state.config.addresses import public_url
-from state.config.tables import Config, GatewayConfig
+from state.config.tables import GatewayConfig
 from state.errors import TowpathError, UsageError
 from state.mirror.health import HealthWatch
+from state.plugins.authenticators import without_password
 from state.plugins.launchers import needs_certificates, no_isolation, without_isolation
 from state.records.models import User
 from state.settings.auth_checks import exposed
@@ -65,13 +66,9 @@ def _settings(options: argparse.Namespace) -> Settings:
             " Configure sign-in in [auth], or omit --host to listen on 127.0.0.1."
         )
     config = replace(settings.config, gateway=door)
-    if _is_test(config) and (faults := exposed(config)):
+    if without_password(config) and (faults := exposed(config)):
         raise UsageError(faults[0])
     return with_changes(settings, config=config)
-
-
-def _is_test(config: Config) -> bool:
-    return config.auth is not None and any(provider.kind == "test" for provider in config.auth.provider)
 
 
 def _is_loopback(host: str) -> bool:
@@ -173,7 +170,7 @@ async def _print_ready(settings: Settings, store: Store, host: str, port: int, *
         print(f"Browsers reach it at {public_url(settings.config)}{settings.config.gateway.base_path}", flush=True)
     if with_controller and settings.config.auth is None:
         print(f"Sign in once with: {url}hub/login?token={await _link(store)}", flush=True)
-    if _is_test(settings.config):
+    if without_password(settings.config):
         print(
             "WARNING: test sign-in is on. Anyone on this machine can sign in as any user without a password.",
             flush=True,

@@ -5,16 +5,13 @@ import contextlib
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
 
 from gateway.serve.errors import ServeError
 from gateway.serve.findings import Finding
 from state.config.tables import Config
 from state.offer.app_ports import listens_on_port
+from state.plugins import authenticators
 from state.plugins.launchers import kind_of
-
-ASKED_KINDS: Final = frozenset({"oidc", "ldap", "pam"})
-"""Kinds of provider that can be queried without a user."""
 
 
 async def answers(host: str, port: int, path: str) -> bool:
@@ -41,7 +38,7 @@ def part_to_check(config: Config, *, whole: bool) -> str:
     A process with nothing to check would only make the start slower. The controller checks what is on this host.
     """
     providers = config.auth.provider if config.auth is not None else ()
-    gateway = any(provider.kind in ASKED_KINDS for provider in providers)
+    gateway = any(authenticators.kind_of(provider).probe for provider in providers)
     ports = any(listens_on_port(profile) and not profile.shared_node_port for profile in config.profile)
     controller = whole and (ports or not all(kind_of(cluster).runs_here for cluster in config.cluster))
     if gateway and controller:

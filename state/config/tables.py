@@ -90,148 +90,11 @@ class StateConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     redis_url_file: str = ""
 
 
-class OidcConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[auth.provider.oidc]`: a provider with OpenID Connect or OAuth 2."""
-
-    preset: str = "oidc"
-    """`oidc` (Keycloak, Entra ID, Okta and others), `github`, `gitlab`, `google`, `cilogon`, `globus`, `orcid`."""
-    issuer: str = ""
-    """The provider's URL, exactly as in its discovery document. Empty: the preset's."""
-    client_id: str = ""
-    client_secret: str = ""
-    client_secret_file: str = ""
-    client_auth: str = ""
-    """How the hub authenticates: `basic` or `post`. Empty: as in the discovery document, else `basic`."""
-    scopes: tuple[str, ...] = ()
-    """Empty: the preset's."""
-    name_claim: str = ""
-    """The claim with the username. Empty: the preset's. `email` is used only if `email_verified` is true."""
-    groups_claim: str = ""
-    """The claim that lists a user's groups, such as `groups` or `realm_access.roles`. Empty: the preset's, if any.
-
-    If the provider leaves the claim out, the user is in no group.
-    """
-    groups_separator: Annotated[str, Meta(max_length=3)] = ""
-    """The separator of groups in a claim that is a single string, such as `,`. Empty: the string is one group."""
-    required_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Users can sign in only if each of these claims has one of its values."""
-    allowed_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Users with one of these values in one of these claims may sign in."""
-    admin_claims: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Users with one of these values in one of these claims are admins."""
-    parameters: dict[str, str] = field(default_factory=dict)
-    """Further parameters of the authorization request, such as `prompt` or `acr_values`. Empty ones are left out."""
-    url: str = ""
-    """The URL of your own GitHub Enterprise or GitLab. Empty: github.com, gitlab.com."""
-    refresh: Annotated[int, Meta(ge=0)] = 300
-    """Seconds between checks of whether a user may still sign in; 0: never."""
-    max_session_age: Annotated[int, Meta(ge=0)] = 24 * 3600
-    """Seconds that a session lasts if the provider cannot be asked again; 0: as long as other sessions."""
-    leeway: Annotated[int, Meta(ge=0, le=300)] = 30
-    """Tolerated difference of clocks, in seconds."""
-    timeout: Annotated[float, Meta(gt=0, le=60)] = 10.0
-    """Seconds to wait for an answer."""
-    ca_file: str = ""
-    """A file with the certificate authority of the provider. Empty: those that this machine trusts."""
-    proxy: str = ""
-    """The HTTP proxy to the provider, such as http://proxy.example.edu:3128."""
-    sign_out: bool = True
-    """Whether signing out of the hub also signs out of the provider."""
-    plain_callback: bool | None = None
-    """Whether the redirect URI is JupyterHub's `/hub/oauth_callback` instead of `/hub/oauth_callback/NAME`.
-
-    Unset: true if it is the only provider of this kind.
-    """
-
-
-class PamConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[auth.provider.pam]`: accounts of the hub's machine, through PAM."""
-
-    service: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)] = "login"
-    """The service in /etc/pam.d. Its auth and account phases are used."""
-    groups: bool = True
-    """Whether the account's Unix groups are the user's groups."""
-    sudo: bool = False
-    """Run the helper with sudo (deploy/sudoers/towpath-pam). Without root, PAM cannot check others' passwords.
-    """
-    timeout: Annotated[float, Meta(gt=0)] = 30.0
-    """Seconds to wait for PAM."""
-    min_uid: Annotated[int, Meta(ge=1)] = 1000
-    """Accounts with a smaller user id are system accounts and cannot sign in."""
-    refresh: Annotated[int, Meta(ge=0)] = 900
-    """Seconds between checks of the account of a signed-in user; 0: never. Each check is a process."""
-
-
-class LdapConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[auth.provider.ldap]`: a directory (Active Directory, OpenLDAP, 389, FreeIPA).
-
-    Set `user_base` to search for the user's entry, or `user_dn` to derive the entry from the name.
-    """
-
-    servers: tuple[str, ...] = ()
-    """ldaps://HOST[:PORT], or ldap://HOST[:PORT] with StartTLS. They are tried in this order."""
-    tls: str = "verified"
-    """`verified`; `unverified`: any certificate is accepted; `none`: no TLS, only on this machine."""
-    ca_file: str = ""
-    """A file with the certificate authority of the servers. Empty: those that this machine trusts."""
-    bind_dn: str = ""
-    """The DN with which the hub searches. Empty: anonymous."""
-    bind_password: str = ""
-    bind_password_file: str = ""
-    user_base: str = ""
-    """The entry below which users are, such as ou=people,dc=example,dc=edu."""
-    user_filter: str = "(uid={name})"
-    """The filter that finds the entry of a typed name. It must match exactly one. For Active Directory:
-
-    (&(objectClass=user)(sAMAccountName={name})).
-    """
-    user_dn: str = ""
-    """Instead of a search: uid={name},ou=people,dc=example,dc=edu, or for Active Directory {name}@ad.example.edu."""
-    name_attribute: str = "uid"
-    """The attribute with the username; it must have one value. Empty: the typed name."""
-    groups: str = "none"
-    """How groups are found: `search` (with `group_filter`), `member_of` (an attribute of entries) or `none`.
-    """
-    group_base: str = ""
-    """The entry below which groups count."""
-    group_filter: str = "(member={dn})"
-    """The filter that finds a user's groups, with the entry's {dn} or the {name}: (memberUid={name}) for posixGroup."""
-    group_name: str = "cn"
-    """The attribute with the group's name."""
-    nested_groups: bool = True
-    """Whether members of a group are also in the groups that contain it."""
-    refresh: Annotated[int, Meta(ge=0)] = 300
-    """Seconds between checks of the entry of a signed-in user; 0: never."""
-    timeout: Annotated[float, Meta(gt=0, le=60)] = 10.0
-    """Seconds to wait for one server."""
-
-
-class HeaderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[auth.provider.header]`: a portal's proxy in front of the hub reports the signed-in user in a header.
-
-    It is trusted only if the request comes directly from `gateway.trusted_proxies` and has the secret.
-    """
-
-    header: str = "X-Remote-User"
-    """The header with the username."""
-    secret: str = ""
-    secret_file: str = ""
-    """The secret that the proxy must send, so that other programs at its address are not trusted."""
-    secret_header: str = "X-Towpath-Portal"  # noqa: S105 - its name
-    """The header with the secret."""
-    groups_header: str = ""
-    """The header with the user's groups. Empty: the portal sends none."""
-    groups_separator: Annotated[str, Meta(min_length=1, max_length=1)] = ","
-    sign_out_url: str = ""
-    """Where browsers go after they sign out of the hub, to sign out of the portal."""
-
-
 class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[auth.provider]]`: an identity provider, and who may sign in with it.
 
-    `kind`: `oidc`, `ldap`, `pam`, `header`, `test` (a name without a password; on loopback only), or a plug-in's
-    (docs/plug-ins.md). The names in these lists are usernames of the hub, after `strip_domain`, `names` and `prefix`
-    (`gateway.auth.naming`).
+    `kind`: an entry point of `towpath.authenticators` (docs/sign-in.md, docs/plug-ins.md). The names in these lists are
+    usernames of the hub, after `strip_domain`, `names` and `prefix` (`gateway.auth.naming`).
     """
 
     name: Name
@@ -264,12 +127,8 @@ class ProviderConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Whether a user's API tokens are revoked when the provider no longer confirms the account."""
     auth_state: bool = False
     """Whether its tokens and claims are kept for hooks, encrypted with `auth_state_key`."""
-    oidc: OidcConfig | None = None
-    header: HeaderConfig | None = None
-    ldap: LdapConfig | None = None
-    pam: PamConfig | None = None
     options: Any = None
-    """The table `[auth.provider.<kind>]` of a plug-in, as its own Struct (`state.plugins.authenticators`)."""
+    """The table `[auth.provider.<kind>]`, as the kind's own Struct (`state.plugins.authenticators`)."""
 
 
 class ThrottleConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

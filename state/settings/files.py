@@ -5,7 +5,7 @@ configuration. Does not know what the files are for. The text of a secret never 
 """
 
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,8 +16,7 @@ from state.config.service_rules import SECRET_LEAST, is_secret
 from state.config.tables import AuthConfig, Config, ProviderConfig
 from state.errors import NameRuleError
 from state.names import as_listed, is_system, user_name
-from state.settings.auth_checks import secret_faults
-from state.settings.directory_checks import directory_password, portal_secret
+from state.plugins.authenticators import AuthenticatorKind, kind_of
 
 SUFFIX: Final = "_file"
 LONGEST: Final = 64 * 1024
@@ -106,19 +105,15 @@ def _provider(provider: ProviderConfig, folder: Folder, key: str, say: Say) -> P
         changes["logo"] = str(path)
     if provider.names_file:
         changes["names"] = {**_names(provider.names_file, folder, f"{key}.names_file", say), **provider.names}
-    for name, value in asdict(provider).items():
-        if isinstance(value, Struct):
-            table = provider.kind if name == "options" else name
-            changes[name] = _table(value, folder, f"{key}.{table}", say, weak=_no_rule if name == "options" else _weak)
+    if isinstance(provider.options, Struct):
+        changes["options"] = _table(provider.options, folder, f"{key}.{provider.kind}", say, kind_of(provider))
     return replace(provider, **changes)
 
 
-def _table(
-    table: Struct, folder: Folder, key: str, say: Say, *, weak: Callable[[str, str, Mapping[str, Any]], list[str]]
-) -> Struct:
+def _table(table: Struct, folder: Folder, key: str, say: Say, kind: AuthenticatorKind) -> Struct:
     """Return a provider's table with the contents of each `X_file` in `X`, and with absolute paths.
 
-    `weak`: returns what is wrong with a secret.
+    The kind says what is wrong with a secret.
     """
     fields = asdict(table)
     changes: dict[str, Any] = {}
@@ -135,28 +130,10 @@ def _table(
             secret = folder.secret(value, f"{key}.{name}", say)
             if secret == "":
                 say(f"{key}.{name}", f"{folder.path(value)} is empty.")
-            for fault in weak(secret, target, fields) if secret else ():
+            if secret and (fault := kind.secret_fault(target, secret, table)):
                 say(f"{key}.{name}", fault)
             changes[target] = secret or ""
     return replace(table, **changes)
-
-
-def _no_rule(*_: object) -> list[str]:
-    """Accept any secret of a plug-in, because only its package knows the rules."""
-    return []
-
-
-def _weak(secret: str, target: str, fields: Mapping[str, Any]) -> list[str]:
-    """Return what is wrong with a secret from a file, by the key that it is for."""
-    match target:
-        case "client_secret":
-            return secret_faults(secret, str(fields.get("client_id", "")))
-        case "secret":
-            return [fault for fault in [portal_secret(secret)] if fault]
-        case "bind_password":
-            return [fault for fault in [directory_password(secret)] if fault]
-        case _:
-            return []
 
 
 def _names(configured: str, folder: Folder, key: str, say: Say) -> dict[str, str]:

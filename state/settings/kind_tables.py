@@ -19,8 +19,6 @@ def _launcher_options(name: str) -> type[Struct] | None:
 
 
 def _authenticator_options(name: str) -> type[Struct] | None:
-    if name in authenticators.BUILT_IN:
-        return None
     kind = authenticators.find_kind(name)
     return None if kind is None else kind.options
 

@@ -5,8 +5,9 @@ import itertools
 import pytest
 
 from gateway.auth.admission import decide
+from gateway.auth.kinds.oidc import OidcConfig
 from gateway.auth.proof import Proven
-from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
+from state.config.tables import AuthConfig, ProviderConfig
 
 
 def provider(**more):
@@ -33,7 +34,7 @@ ALICE = Proven(name="alice", groups=("physics",))
         ({}, {"admins": ("bob",), "allow_all": True}, ALICE, True, False),
         ({}, {"admin_groups": ("physics",)}, ALICE, True, True),
         ({}, {"admin_groups": ("admins",), "allow_all": True}, ALICE, True, False),
-        ({}, {"oidc": OidcConfig(admin_claims={"x": ("y",)}), "allow_all": True}, ALICE, True, False),
+        ({}, {"options": OidcConfig(admin_claims={"x": ("y",)}), "allow_all": True}, ALICE, True, False),
         ({}, {}, Proven(name="alice", allowed=True), True, None),
         ({}, {}, Proven(name="alice", admin=True), True, True),
     ],

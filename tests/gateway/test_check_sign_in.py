@@ -12,9 +12,11 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.auth import pam_helper
+from gateway.auth.kinds.ldap import LdapConfig
+from gateway.auth.kinds.pam import PamConfig
 from gateway.auth.pam import command
 from gateway.commands.sign_in import _probe
-from state.config.tables import AuthConfig, LdapConfig, PamConfig, ProviderConfig
+from state.config.tables import AuthConfig, ProviderConfig
 from tests.conftest import free_port
 from tests.gateway.test_pam import PLAIN, Machine
 from tests.ldap_server import HUB_DN, HUB_PASSWORD, USERS, Slapd
@@ -23,7 +25,7 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="creating accounts needs roo
 
 
 def rows(kind, table):
-    provider = ProviderConfig(name="way", kind=kind, **{kind: table})
+    provider = ProviderConfig(name="way", kind=kind, options=table)
     found = asyncio.run(_probe(provider, AuthConfig(provider=(provider,)), "http://127.0.0.1/hub/"))
     return [finding.row(0) for finding in found]
 

@@ -1,17 +1,17 @@
 """Sign-in by the header of a campus portal: a real nginx in front of a real hub, and attempts to impersonate it."""
 
 import http.client
-import sys
 
 import httpx
 import pytest
-from hub import ROOT, Hub, eventually
+from hub import Hub, eventually
 from msgspec.structs import replace
 
 from gateway.auth.header import portal_identity
+from gateway.auth.kinds.header import HeaderConfig
 from portal.site.sign_in import RefusedError
-from state.config.tables import HeaderConfig
 from tests.conftest import free_port
+from tests.echo_hub import ECHO, LOCAL
 from tests.gateway.test_throttle import PROXIES
 from tests.portal_proxy import PortalProxy
 
@@ -34,18 +34,7 @@ title = "the campus portal"
 secret_file = "portal.secret"
 groups_header = "X-Remote-Groups"
 sign_out_url = "https://portal.example.edu/logout"
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{LOCAL}{ECHO}
 """
 
 

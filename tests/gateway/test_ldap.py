@@ -8,12 +8,12 @@ import ssl
 import pytest
 from msgspec.structs import replace
 
+from gateway.auth.kinds.ldap import LdapConfig
 from gateway.auth.ldap.client import Connection, LdapError, server_address
 from gateway.auth.ldap.directory import Directory, UnreachableError
 from gateway.auth.ldap.provider import LdapProof
 from gateway.auth.proof import GoneError, UnsureError
 from portal.site.sign_in import Provider
-from state.config.tables import LdapConfig
 from state.records.models import Standing
 from tests.conftest import free_port
 from tests.ldap_server import (

@@ -16,9 +16,9 @@ from sansldap import (
     SearchRequest,
 )
 
+from gateway.auth.kinds.ldap import LdapConfig
 from gateway.auth.ldap.client import BYTES_MAX, Connection
 from gateway.auth.ldap.directory import Directory, UnreachableError
-from state.config.tables import LdapConfig
 from tests.ldap_server import certificate
 
 ALICE = "uid=alice,ou=people,dc=example"

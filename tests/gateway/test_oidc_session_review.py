@@ -2,9 +2,10 @@
 
 import asyncio
 import time
+from functools import partial
 
 import pytest
-from campus import HUB, USERS, Campus, Clock, Visitor, sign_in
+from campus import HUB, Campus, Visitor, later, on_campus, sign_in
 from msgspec.structs import replace
 
 from portal.site.sign_in import RefusedError
@@ -26,23 +27,7 @@ def campus():
 @pytest.fixture
 def run(campus, store_url):
     """Run `async def main(auth, clock)`, then reset the users of the campus."""
-
-    def runner(main, config=None, **more):
-        clock = Clock()
-
-        async def with_store():
-            provider = campus.provider(**{**RULES, "oidc": {"groups_claim": "groups"}, **more})
-            async with sign_in(store_url, {"provider": [provider], **(config or {})}, clock=clock) as auth:
-                return await main(auth, clock)
-
-        try:
-            return asyncio.run(with_store())
-        finally:
-            campus.control(twist=None, lose_claims=False, down=False)
-            for name, claims in USERS.items():
-                campus.control(user=name, disabled=False, set=claims)
-
-    return runner
+    return partial(on_campus, campus, store_url, rules=RULES)
 
 
 async def token_of(auth, name):
@@ -55,10 +40,21 @@ async def entries(auth, user):
     return found
 
 
-async def later(auth, clock, seconds=400.0):
-    clock.ahead += seconds
-    while await auth.session_review.review_due():
-        pass
+@pytest.mark.parametrize("end_tokens", [True, False])
+def test_what_was_kept_for_hooks_ends_with_the_users_tokens(campus, run, end_tokens):
+    secret = "0123456789abcdef0123456789abcdef"
+
+    async def main(auth, clock):
+        await Visitor(auth).sign_in("alice")
+        states = auth._store.auth_states
+        first = (await states.get("alice", secret=secret))["access_token"]
+        await later(auth, clock)
+        assert (await states.get("alice", secret=secret))["access_token"] != first
+        campus.control(user="alice", disabled=True)
+        await later(auth, clock)
+        assert (await states.get("alice", secret=secret) is None) is end_tokens
+
+    run(main, config={"auth_state_key": secret}, auth_state=True, end_tokens=end_tokens)
 
 
 def test_a_user_disabled_at_the_provider_loses_all_access_at_the_next_review(campus, run):

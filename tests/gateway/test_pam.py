@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.auth import pam
+from gateway.auth.kinds.pam import PamConfig
 from gateway.auth.pam import PamProof
 from gateway.auth.proof import GoneError, UnsureError
 from gateway.auth.throttle import WRONG
 from portal.site.sign_in import Provider, RefusedError, UnansweredError
-from state.config.tables import PamConfig
 from state.records.models import Standing
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="creating accounts needs root")

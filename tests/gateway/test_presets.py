@@ -12,10 +12,10 @@ import pytest
 from campus import HUB, Campus, Clock, Visitor, sign_in
 from fake_github import CLIENT, SECRET, GitHub, answer_of
 
+from gateway.auth.kinds.oidc import GROUPS_KNOWN, OWN_URL
+from gateway.auth.kinds.oidc import PRESETS as CHECKED
 from gateway.auth.oidc.presets import PRESETS
 from portal.site.sign_in import RefusedError
-from state.settings.auth_checks import GROUPS_KNOWN, OWN_URL
-from state.settings.auth_checks import PRESETS as CHECKED
 
 pytestmark = pytest.mark.timeout(120)
 CLAIMS = (

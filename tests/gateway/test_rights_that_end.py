@@ -4,17 +4,18 @@ Okta and Keycloak (issue 22340) omit the groups claim for a user who is in no gr
 section 5.3.2 specifies for a claim without a value.
 """
 
-import asyncio
 import time
+from functools import partial
 
 import pytest
-from campus import HUB, USERS, Campus, Clock, Visitor, sign_in
+from campus import HUB, Campus, Visitor, later, on_campus
 
 from gateway.auth.admission import admin_after, decide, still_admin
+from gateway.auth.kinds.oidc import OidcConfig
 from gateway.auth.listed_admins import review
 from gateway.auth.proof import Proven
 from portal.site.sign_in import RefusedError
-from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
+from state.config.tables import AuthConfig, ProviderConfig
 from state.records.audit import AuditFilter
 from state.records.models import User
 from state.store.all import Store
@@ -34,33 +35,12 @@ def campus():
 
 @pytest.fixture
 def run(campus, store_url):
-    def runner(main, config=None, **more):
-        clock = Clock()
-
-        async def with_store():
-            provider = campus.provider(**{**RULES, "oidc": {"groups_claim": "groups"}, **more})
-            async with sign_in(store_url, {"provider": [provider], **(config or {})}, clock=clock) as auth:
-                return await main(auth, clock)
-
-        try:
-            return asyncio.run(with_store())
-        finally:
-            campus.control(lose_claims=False)
-            for name, claims in USERS.items():
-                campus.control(user=name, set=claims)
-
-    return runner
+    return partial(on_campus, campus, store_url, rules=RULES)
 
 
 async def rights(auth, name="alice"):
     user = await auth._store.users.get(name)
     return user.groups, user.admin
-
-
-async def later(auth, clock):
-    clock.ahead += 400.0
-    while await auth.session_review.review_due():
-        pass
 
 
 def test_a_user_without_a_groups_claim_is_in_no_group(campus, run):
@@ -175,7 +155,11 @@ def test_the_list_in_auth_takes_precedence():
         ({"provider": (provider(admins=("bob",)),)}, {"admin_by": "provider:campus"}, False),
         ({"provider": (provider(admin_groups=("g",)),)}, {"admin_by": "provider:campus", "groups": ("g",)}, True),
         ({"provider": (provider(admin_groups=("g",)),)}, {"admin_by": "provider:campus", "groups": ("h",)}, False),
-        ({"provider": (provider(oidc=OidcConfig(admin_claims={"x": ("y",)})),)}, {"admin_by": "provider:campus"}, True),
+        (
+            {"provider": (provider(options=OidcConfig(admin_claims={"x": ("y",)})),)},
+            {"admin_by": "provider:campus"},
+            True,
+        ),
         ({}, {"admin_by": "provider:campus"}, False),
     ],
 )

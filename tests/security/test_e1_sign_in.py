@@ -7,17 +7,18 @@ import time
 import pytest
 
 from gateway.auth.admission import decide
+from gateway.auth.kinds.oidc import OidcConfig
 from gateway.auth.oidc.engine import ProviderAccount
 from gateway.auth.oidc.errors import InvalidResponseError
 from gateway.auth.oidc.protocol import public_keys, signed, verified
 from gateway.auth.oidc.provider import OidcProvider
 from portal.site.sign_in import RefusedError
-from state.config.tables import AuthConfig, OidcConfig, ProviderConfig
+from state.config.tables import AuthConfig, ProviderConfig
 
 
 def provider(*, oidc=None, **rules):
     given = OidcConfig(issuer="https://idp.example.edu", client_id="hub", client_secret="x" * 32, **(oidc or {}))
-    config = ProviderConfig(name="campus", kind="oidc", oidc=given, **rules)
+    config = ProviderConfig(name="campus", kind="oidc", options=given, **rules)
     return OidcProvider(
         config,
         (config,),

@@ -155,7 +155,7 @@ def test_a_secret_can_be_in_a_private_file(check, tmp_path):
     secret.chmod(0o600)
     assert check(text) == {}
     config = load(tmp_path / "towpath.toml", tmp_path / "data", environment={}).config
-    assert config.auth.provider[0].oidc.client_secret == "Wq8-t3fTz0kX2m"
+    assert config.auth.provider[0].options.client_secret == "Wq8-t3fTz0kX2m"
     for held, words in (("", "is empty"), ("changeme", "placeholder")):
         secret.write_text(held)
         message = check(text)[key]

@@ -69,7 +69,7 @@ def faults(folder, written):
     ],
 )
 def test_valid_directory_settings(tmp_path, changes):
-    assert loaded(tmp_path, text("ldap", LDAP | changes)).ldap.servers
+    assert loaded(tmp_path, text("ldap", LDAP | changes)).options.servers
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_a_password_can_be_in_a_file_next_to_the_configuration(tmp_path):
     secret.write_text("4711-hub\n")
     secret.chmod(0o600)
     written = text("ldap", LDAP | {"bind_password": None, "bind_password_file": "ldap.secret"})
-    assert loaded(tmp_path, written).ldap.bind_password == "4711-hub"
+    assert loaded(tmp_path, written).options.bind_password == "4711-hub"
     secret.chmod(0o644)
     assert "read by all users" in faults(tmp_path, written)["ldap.bind_password_file"]
     secret.chmod(0o600)
@@ -198,4 +198,4 @@ def test_a_portals_secret_in_a_file_is_checked(tmp_path):
         secret.chmod(0o600)
         assert words in faults(tmp_path, written)["header.secret_file"]
     secret.write_text(HEADER["secret"])
-    assert loaded(tmp_path, written).header.secret == HEADER["secret"]
+    assert loaded(tmp_path, written).options.secret == HEADER["secret"]

@@ -1,16 +1,17 @@
 """The plug-in door, from the inside: kinds by entry point, their tables checked with the rest, and what is told of a broken one."""
 
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import replace
+from importlib.metadata import EntryPoint, distribution, entry_points
 from types import ModuleType, SimpleNamespace
 
 import pytest
 from msgspec import Struct
 
-from gateway.auth.header import hidden
 from state.errors import ConfigError
+from state.plugins import authenticators
 from state.plugins import entry_points as door
-from state.plugins.authenticators import AuthenticatorKind
+from state.plugins.authenticators import AuthenticatorKind, hidden_headers
 from state.plugins.launchers import LauncherKind, find_kind, kind_names, needs_certificates
 from state.settings.loader import load
 
@@ -195,10 +196,65 @@ def test_a_way_to_sign_in_of_another_package_has_its_own_table(tmp_path, bring, 
     assert words in found[key], found
 
 
+def test_the_ways_to_sign_in_that_come_with_towpath_come_by_the_same_door():
+    own = {entry.name: entry for entry in distribution("towpath").entry_points.select(group="towpath.authenticators")}
+    assert set(own) == {"header", "ldap", "oidc", "pam", "test"}
+    for name, entry in own.items():
+        kind = authenticators.find_kind(name)
+        assert kind is entry.load()
+        assert kind.name == name
+        kind.options()  # each key has a default
+
+
+@pytest.mark.parametrize(
+    "way", [{}, {"open": "x:y", "proof": "x:y"}, {"open": "x:y", "form": "letter"}, {"open": "x:y", "form": "names"}]
+)
+def test_a_way_to_sign_in_that_cannot_be_opened_is_a_fault_in_words(tmp_path, bring, way):
+    bring("badges", "badge", AuthenticatorKind(name="badge", **way), group="towpath.authenticators")
+    found = faults(tmp_path, SIGN_IN + LOCAL)
+    assert "is not an AuthenticatorKind" in found["auth.provider[1].kind"]
+
+
+def test_what_a_kind_checks_beside_other_tables_and_in_secret_files_is_reported(tmp_path, bring):
+    class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+        secret: str = ""
+        secret_file: str = ""
+
+    kind = AuthenticatorKind(
+        name="badge",
+        open="nowhere:Badge",
+        options=Secret,
+        needs_table=True,
+        check_config=lambda config, provider, at, say: say(f"{at}.kind", f"{config.gateway.port} {provider.name}"),
+        secret_fault=lambda key, secret, options: f"{key} is {secret}.",
+        groups_fault=lambda options: ("secret", "no groups."),
+    )
+    bring("badges", "badge", kind, group="towpath.authenticators")
+    assert "needs a table [auth.provider.badge]" in faults(tmp_path, SIGN_IN + LOCAL)["auth.provider[1].badge"]
+    (tmp_path / "word").write_text("weak")
+    (tmp_path / "word").chmod(0o600)
+    table = '[auth.provider.badge]\nsecret_file = "word"\n'
+    found = faults(tmp_path, SIGN_IN.replace("allow_all = true", 'allowed_groups = ["a"]') + table + LOCAL)
+    assert found["auth.provider[1].kind"] == "8000 b"
+    assert found["auth.provider[1].badge.secret"] == "no groups."
+    kind = replace(kind, check_config=lambda *_: None, groups_fault=lambda _: None)
+    bring("badges", "badge", kind, group="towpath.authenticators")
+    door.load.cache_clear()
+    assert faults(tmp_path, SIGN_IN + table + LOCAL) == {"auth.provider[1].badge.secret_file": "secret is weak."}
+
+
+def test_a_way_to_sign_in_without_passwords_is_for_this_machine_alone(tmp_path, bring):
+    kind = AuthenticatorKind(name="badge", open="nowhere:Badge", passwordless=True)
+    bring("badges", "badge", kind, group="towpath.authenticators")
+    assert authenticators.without_password(loaded(tmp_path, SIGN_IN + LOCAL))
+    found = faults(tmp_path, '[gateway]\nhost = "0.0.0.0"\n' + SIGN_IN + LOCAL)
+    assert "works on this machine only" in found["auth.provider[1].kind"]
+
+
 def test_the_headers_that_prove_users_are_hidden_from_apps(tmp_path, bring):
     bring("badges", "badge", BADGE, group="towpath.authenticators")
     config = loaded(tmp_path, SIGN_IN + "[auth.provider.badge]\ncrater = 'Gate'\n" + LOCAL)
-    assert hidden(config.auth.provider) == {b"x-gate"}
+    assert hidden_headers(config.auth.provider) == {b"x-gate"}
 
 
 def test_an_unknown_way_to_sign_in_is_one_fault_that_lists_those_there_are(tmp_path, bring):

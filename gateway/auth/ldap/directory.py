@@ -14,11 +14,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
+from gateway.auth.kinds.ldap import LdapConfig
 from gateway.auth.ldap.client import Connection, Entry, LdapError, ServerAddress, TooManyError, server_address
 from gateway.auth.ldap.dn import escaped
 from gateway.auth.ldap.filters import either, filled, parsed, placeholders
 from gateway.auth.ldap.groups import MOST, names_of, walk
-from state.config.tables import LdapConfig
 
 log = logging.getLogger("towpath.ldap")
 

@@ -7,13 +7,15 @@ how a directory is queried.
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from gateway.auth.kinds.ldap import LdapConfig
 from gateway.auth.ldap.directory import Directory, DirectoryUser, UnreachableError
 from gateway.auth.naming import shown
 from gateway.auth.portal_request import PortalRequest
-from gateway.auth.proof import GoneError, Proven, UnsureError
+from gateway.auth.proof import GoneError, ProofContext, Proven, UnsureError
 from gateway.auth.throttle import WRONG
 from gateway.auth.turns import Turns
 from portal.site.sign_in import Provider, RefusedError, UnansweredError
+from state.config.tables import ProviderConfig
 from state.records.models import Standing
 
 AT_ONCE: Final = 32
@@ -74,3 +76,8 @@ class LdapProof:
             asks=self._directory.asks,
             kept=typed,
         )
+
+
+def open_ldap(provider: ProviderConfig, context: ProofContext) -> LdapProof:
+    """Return the provider."""
+    return LdapProof(context.shown, Directory(provider.options or LdapConfig()), context.name_of)

@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from gateway.auth.kinds.oidc import OidcConfig
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.discovery import Discovery, Facts, Source
 from gateway.auth.oidc.errors import InvalidResponseError, ProviderError, UnreachableError
@@ -23,7 +24,6 @@ from gateway.auth.oidc.logout import Ended, check_logout_token
 from gateway.auth.oidc.presets import Preset
 from gateway.auth.oidc.profile import Profile
 from gateway.auth.oidc.protocol import Client, PublicKey, check_id_token, signed, verified
-from state.config.tables import OidcConfig
 from state.records.models import Flow
 
 TOKEN_MAX: Final = 64 * 1024

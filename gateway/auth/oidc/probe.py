@@ -3,13 +3,26 @@
 Owns the requests and the messages. Does not print them, and signs nobody in.
 """
 
+from gateway.auth.contract import Probed
 from gateway.auth.oidc.errors import InvalidResponseError, UnreachableError
+from gateway.auth.oidc.opening import opened
 from gateway.auth.oidc.presets import PRESETS
 from gateway.auth.oidc.protocol import ALGORITHMS
 from gateway.auth.oidc.provider import OidcProvider
+from state.config.tables import AuthConfig, ProviderConfig
 
 
-async def probe(provider: OidcProvider) -> tuple[bool, str]:
+async def probe(provider: ProviderConfig, auth: AuthConfig, hub_url: str) -> list[Probed]:
+    """Read the provider's metadata and keys."""
+    client = opened(provider, auth, hub_url)
+    try:
+        good, text = await _look(client)
+    finally:
+        await client.close()
+    return [Probed(good=good, text=text, passing=True)]
+
+
+async def _look(provider: OidcProvider) -> tuple[bool, str]:
     """Return whether the provider is usable, and a message: what to register there, or what is wrong."""
     engine, preset = provider.engine, PRESETS[provider.oidc.preset]
     try:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
+from gateway.auth.kinds.oidc import OidcConfig
 from gateway.auth.naming import hub_name, shown
 from gateway.auth.oidc import claims as reading
 from gateway.auth.oidc.engine import HINT_MAX, Engine, ProviderAccount
@@ -23,7 +24,7 @@ from gateway.auth.oidc.protocol import Client, Seal
 from gateway.auth.portal_request import PortalRequest
 from gateway.auth.proof import GoneError, Proven, UnsureError, as_before
 from portal.site.sign_in import Provider, RefusedError
-from state.config.tables import OidcConfig, ProviderConfig
+from state.config.tables import ProviderConfig
 from state.names import as_listed
 from state.records.models import Flow, Standing
 from state.settings.files import logo_name
@@ -51,7 +52,7 @@ class OidcProvider:
         self, config: ProviderConfig, providers: tuple[ProviderConfig, ...], *, redirect_uri: str, signed_out: str
     ) -> None:
         """`providers`: all providers. `redirect_uri`: for sign-in. `signed_out`: the URL after signing out."""
-        oidc = config.oidc or OidcConfig()
+        oidc: OidcConfig = config.options or OidcConfig()
         preset = PRESETS[oidc.preset]
         self.config = config
         self.redirect_uri = redirect_uri
