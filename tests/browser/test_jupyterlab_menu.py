@@ -1,33 +1,25 @@
 """Stock JupyterLab in a real Chromium, as a part of the hub: the hub's entry, the user's name, and *Log Out*."""
 
 import pytest
-from hub import ROOT, Hub, eventually
-from playwright.sync_api import expect, sync_playwright
+from hub import eventually
+from playwright.sync_api import expect
 
-from tests.browser.test_main_job import SLOW, home  # noqa: F401  (a fixture)
-from tests.chromium import launch
+from tests.browser.lab import SLOW, lab_hub, own_home, patient_context
 
 pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def hub(tmp_path, home):  # noqa: F811
-    hub = Hub(tmp_path, path=f"{ROOT / '.venv-jupyter' / 'bin'}:/usr/bin:/bin")
-    hub.start()
-    yield hub
-    with hub.api() as api:
-        hub.stop_server(api)
-    hub.close()
+def hub(tmp_path, monkeypatch):
+    own_home(tmp_path / "home", monkeypatch)
+    with lab_hub(tmp_path) as hub:
+        yield hub
 
 
 @pytest.fixture
 def context():
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.set_default_timeout(SLOW)
+    with patient_context() as context:
         yield context
-        browser.close()
 
 
 def choose(page, entry, *, only=False):
@@ -57,7 +49,7 @@ def test_the_hubs_entry_opens_the_home_page_and_log_out_signs_out_of_the_hub(hub
 
     with context.expect_page() as opened:
         choose(page, "Hub Control Panel")
-    home = opened.value  # noqa: F811
+    home = opened.value
     home.wait_for_url("**/hub/home")
     expect(home.get_by_role("link", name="Stop").first).to_be_visible()
 

@@ -3,46 +3,30 @@
 from contextlib import suppress
 
 import pytest
-from hub import ROOT, Hub, eventually
+from hub import eventually
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 
-from tests.chromium import launch
+from tests.browser.lab import SLOW, lab_hub, own_home, patient_context
 
 pytestmark = pytest.mark.browser
-SLOW = 90_000  # milliseconds for JupyterLab's first page on a small machine
 
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "XDG_STATE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    return folder
+    return own_home(tmp_path / "home", monkeypatch)
 
 
 @pytest.fixture
 def hub(tmp_path, home):
-    lab = ROOT / ".venv-jupyter" / "bin"
-    assert (lab / "jupyter-lab").exists(), "JupyterLab is missing: `make test` installs it"
-    hub = Hub(tmp_path, workers=2, path=f"{lab}:/usr/bin:/bin")
-    hub.start()
-    yield hub
-    with hub.api() as api:
-        hub.stop_server(api)
-    hub.close()
+    with lab_hub(tmp_path, workers=2) as hub:
+        yield hub
 
 
 @pytest.fixture
 def page():
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        page = browser.new_page(viewport={"width": 1280, "height": 900})
-        page.set_default_timeout(SLOW)
-        yield page
-        browser.close()
+    with patient_context() as context:
+        yield context.new_page()
 
 
 def test_a_user_signs_in_works_in_jupyterlab_and_signs_out(hub, page, home, tmp_path):

@@ -1,14 +1,14 @@
 """Sharing in a real Chromium: share, use, revoke with an open WebSocket; with the keyboard, on a phone, without scripts."""
 
-import sys
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hub import ROOT, Hub, eventually
+from hub import Hub, eventually
 from playwright.sync_api import expect, sync_playwright
 
 from tests.chromium import launch
+from tests.echo_hub import ECHO, LOCAL
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 CONFIG = f"""
@@ -25,18 +25,7 @@ kind = "test"
 [[role]]
 name = "user"
 scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{LOCAL}{ECHO}
 """
 SOCKET = """() => new Promise((opened) => {
   window.socket = new WebSocket(`ws://${location.host}/user/alice/ws`);

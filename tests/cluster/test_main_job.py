@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.test_main_job import SLOW
+from tests.browser.lab import SLOW
 from tests.chromium import launch
 from tests.cluster.slurm_hub import SlurmHub, short
 from tests.hub import eventually

@@ -1,19 +1,18 @@
 """Pages of other origins at a user's server: only where its profile names them, and only with a token."""
 
 import http.server
-import sys
 import threading
 from contextlib import closing
 
 import httpx
 import pytest
-from hub import ROOT, Hub
 from playwright.sync_api import sync_playwright
 
 from gateway.tunnel.cors import AllowedOrigins, without_own
 from state.errors import ConfigError
 from state.settings.loader import load
 from tests.chromium import launch
+from tests.echo_hub import lab_and_echo
 from tests.ports import free_port
 
 PREFLIGHT = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization,content-type"}
@@ -45,32 +44,8 @@ def origin():
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory, origin):
-    config = f"""
-[[cluster]]
-name = "local"
-kind = "local"
-
-[[profile]]
-name = "jupyterlab"
-cluster = "local"
-cors_origins = ["{origin}"]
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-"""
-    hub = Hub(tmp_path_factory.mktemp("hub"), config=config).start()
-    with hub.api() as api:
-        hub.authorization = api.headers["authorization"]
-        for name, profile in (("", "jupyterlab"), ("echo", "echo")):
-            hub.start_server(api, name, profile=profile)
-            hub.wait_ready(api, name)
+    with lab_and_echo(tmp_path_factory.mktemp("hub"), more=f'cors_origins = ["{origin}"]') as hub:
         yield hub
-        for name in ("", "echo"):
-            hub.stop_server(api, name)
-    hub.close()
 
 
 def ask(hub, path, method="GET", **headers):

@@ -4,31 +4,23 @@ import asyncio
 import os
 import signal
 import socket
-import sys
 from contextlib import closing
 from http.client import HTTPConnection
 
 import httpx
 import pytest
-from hub import ROOT, Hub, children, eventually
+from hub import Hub, children, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.echo_hub import ALONE, ECHO
 
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub")
     config = f"""
-[[cluster]]
-name = "local"
-kind = "local"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{ALONE}{ECHO}
 """
     hub = Hub(folder, config=config, workers=2).start()
     with hub.api() as api:

@@ -2,32 +2,23 @@
 
 import asyncio
 import re
-import sys
 from contextlib import contextmanager
 from html import unescape
 
 import httpx
 import pytest
 from campus import USERS, Browser, Campus, page_text
-from hub import ROOT, Hub, eventually
+from hub import Hub, eventually
 from ports import free_port
 from stage import SHARED, Stage
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.echo_hub import ECHO, LOCAL
+
 pytestmark = pytest.mark.timeout(240)
 PROFILE = f"""
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{LOCAL}{ECHO}
 """
 
 

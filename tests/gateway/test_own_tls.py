@@ -4,17 +4,17 @@ import asyncio
 import shutil
 import socket
 import ssl
-import sys
 from contextlib import closing
 
 import httpx
 import pytest
-from hub import ROOT, Hub, eventually
+from hub import Hub, eventually
 from websockets.asyncio.client import connect
 
 from state.errors import ConfigError
 from state.settings.loader import load
 from tests.conftest import run
+from tests.echo_hub import ECHO, LOCAL
 from tests.ldap_server import certificate
 from tests.ports import free_port
 
@@ -38,18 +38,7 @@ allowed_users = ["alice"]
 [[auth.provider]]
 name = "test"
 kind = "test"
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{python}", "{root}/tests/apps/echo.py", "{{socket}}"]
-default_path = ""
+{local}{echo}
 """
 
 
@@ -60,7 +49,7 @@ class TlsHub(Hub):
         self.tls, self.plain = free_port(), free_port()
         self.authority = certificate(folder, "authority")
         self.renew(folder)
-        words = {"tls": self.tls, "plain": self.plain, "python": sys.executable, "root": ROOT}
+        words = {"tls": self.tls, "plain": self.plain, "local": LOCAL, "echo": ECHO}
         super().__init__(folder, config=CONFIG.format(folder=folder, **words))
         self.context = ssl.create_default_context(cafile=str(folder / "authority.pem"))
 

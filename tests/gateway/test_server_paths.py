@@ -1,11 +1,12 @@
 """Which server a path under `/user/NAME/` means, and in which form the hub writes it."""
 
-import sys
 from contextlib import closing
 
 import pytest
-from hub import ROOT, Hub, eventually
+from hub import Hub, eventually
 from websockets.sync.client import connect
+
+from tests.echo_hub import ECHO, LOCAL
 
 NAME = "a+b@c.org"
 HOME = "/user/a%2Bb@c.org/"
@@ -20,18 +21,7 @@ allowed_users = ["{NAME}"]
 [[auth.provider]]
 name = "test"
 kind = "test"
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{LOCAL}{ECHO}
 """
     hub = Hub(tmp_path_factory.mktemp("hub"), config=config, workers=2).start()
     with closing(hub.browser_of(NAME)) as browser:

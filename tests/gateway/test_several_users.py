@@ -1,13 +1,14 @@
 """Several users on one real hub: users reach only their own servers, and an admin reaches all."""
 
 import asyncio
-import sys
 
 import httpx
 import pytest
-from hub import ROOT, Hub, eventually
+from hub import Hub, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
+
+from tests.echo_hub import ECHO, LOCAL
 
 CONFIG = f"""
 [auth]
@@ -17,18 +18,7 @@ allowed_users = ["alice", "bob"]
 [[auth.provider]]
 name = "test"
 kind = "test"
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{LOCAL}{ECHO}
 """
 
 

@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import re
-import sys
 import time
 
 import httpx
 import pytest
-from hub import ROOT, Hub, eventually
+from hub import Hub, eventually
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from tests.echo_hub import ECHO, LOCAL
 
 CONFIG = f"""
 [gateway]
@@ -32,18 +33,7 @@ scopes = ["self", "shares!user", "read:users:name", "read:groups:name"]
 name = "teacher"
 scopes = ["access:servers!group=class"]
 users = ["dave"]
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{LOCAL}{ECHO}
 
 [[profile]]
 name = "breaks"

@@ -1,10 +1,11 @@
 """Shutting down a real hub with the API: its processes end, users' servers keep running unless they are included."""
 
 import contextlib
-import sys
 
 import pytest
-from hub import ROOT, Hub, children, eventually
+from hub import Hub, children, eventually
+
+from tests.echo_hub import ECHO, LOCAL
 
 CONFIG = f"""
 [auth]
@@ -13,18 +14,7 @@ admins = ["carol"]
 [[auth.provider]]
 name = "test"
 kind = "test"
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{LOCAL}{ECHO}
 """
 
 

@@ -2,17 +2,16 @@
 
 import asyncio
 import json
-import sys
 import uuid
 from contextlib import closing
 
 import pytest
-from hub import ROOT, Hub
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 
 from gateway.tunnel.query import without_token
+from tests.echo_hub import lab_and_echo
 
 
 @pytest.mark.parametrize(
@@ -41,31 +40,8 @@ def test_all_other_bytes_of_a_query_stay(parts):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    config = f"""
-[[cluster]]
-name = "local"
-kind = "local"
-
-[[profile]]
-name = "jupyterlab"
-cluster = "local"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-"""
-    hub = Hub(tmp_path_factory.mktemp("hub"), config=config).start()
-    with hub.api() as api:
-        hub.authorization = api.headers["authorization"]
-        for name, profile in (("", "jupyterlab"), ("echo", "echo")):
-            hub.start_server(api, name, profile=profile)
-            hub.wait_ready(api, name)
+    with lab_and_echo(tmp_path_factory.mktemp("hub")) as hub:
         yield hub
-        for name in ("", "echo"):
-            hub.stop_server(api, name)
-    hub.close()
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from state.config.origins import LABEL, Origins, label
 from state.config.tables import GatewayConfig
 from tests.chromium import launch
+from tests.echo_hub import ECHO, LOCAL
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -34,11 +35,7 @@ allowed_users = ["alice", "bob", "odd_name"]
 [[auth.provider]]
 name = "test"
 kind = "test"
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
+{local}
 
 [[profile]]
 name = "mirror"
@@ -46,13 +43,7 @@ cluster = "local"
 app = "web"
 command = ["{python}", "{root}/tests/apps/mirror.py", "{{socket}}"]
 default_path = ""
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{python}", "{root}/tests/apps/echo.py", "{{socket}}"]
-default_path = ""
+{echo}
 """
 
 
@@ -116,7 +107,8 @@ class DomainHub(Hub):
 def hub(tmp_path_factory):
     port = free_port()
     hub = DomainHub(
-        tmp_path_factory.mktemp("domain"), config=CONFIG.format(port=port, python=sys.executable, root=ROOT)
+        tmp_path_factory.mktemp("domain"),
+        config=CONFIG.format(port=port, python=sys.executable, root=ROOT, local=LOCAL, echo=ECHO),
     )
     hub.port = port
     hub.start()

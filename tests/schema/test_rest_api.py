@@ -6,7 +6,6 @@ status and body is described. Known differences are listed in `docs/jupyterhub.m
 
 import copy
 import json
-import sys
 
 import httpx
 import pytest
@@ -21,6 +20,8 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+
+from tests.echo_hub import ECHO, LOCAL
 
 JUPYTERHUBS = ROOT / ".cache/jupyterhub-rest-api.yml"
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -43,17 +44,7 @@ kind = "test"
 name = "tester"
 admin = true
 api_token_file = "tester.token"
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
+{LOCAL}{ECHO}
 """
 PLACES = {
     "userName": ["ann", "bob", "new"],

@@ -9,6 +9,7 @@ from hub import ROOT, Hub
 
 from portal.app import Services, create_portal
 from state.config.tables import Config
+from tests.echo_hub import ECHO, LOCAL
 
 CONFIG = f"""
 [auth]
@@ -34,11 +35,7 @@ users = ["erin"]
 name = "wheel"
 scopes = ["admin:users", "admin:servers", "shutdown", "access:servers"]
 groups = ["wheel"]
-
-[[cluster]]
-name = "local"
-kind = "local"
-isolation = "none"
+{LOCAL}
 
 [[profile]]
 name = "mirror"
@@ -46,13 +43,7 @@ cluster = "local"
 app = "web"
 command = ["{sys.executable}", "{ROOT / "tests/apps/mirror.py"}", "{{socket}}"]
 default_path = ""
-
-[[profile]]
-name = "echo"
-cluster = "local"
-app = "web"
-command = ["{sys.executable}", "{ROOT / "tests/apps/echo.py"}", "{{socket}}"]
-default_path = ""
+{ECHO}
 
 [[profile]]
 name = "notebooks"

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 from playwright.sync_api import expect, sync_playwright
 
-from tests.browser.test_main_job import SLOW
+from tests.browser.lab import SLOW
 from tests.chromium import launch
 from tests.hub import eventually
 from tests.ssh.ssh_hub import SshHub, short
