@@ -88,7 +88,7 @@ class AuthenticatorKind:
     lasting: Callable[[Any], bool] = _yes
     """Whether a user who has no session left can still be checked."""
     admits: Callable[[Any], bool] = _no
-    """Whether these options let users in, as the lists of the provider do."""
+    """Whether these options allow users to sign in, as the lists of the provider do."""
     rules_on_admins: Callable[[Any], bool] = _no
     """Whether these options decide who is an admin, as the lists of the provider do."""
     groups_fault: Callable[[Any], tuple[str, str] | None] = _known

@@ -41,7 +41,7 @@ async def entries(auth, user):
 
 
 @pytest.mark.parametrize("end_tokens", [True, False])
-def test_what_was_kept_for_hooks_ends_with_the_users_tokens(campus, run, end_tokens):
+def test_tokens_kept_for_hooks_end_with_the_users_tokens(campus, run, end_tokens):
     secret = "0123456789abcdef0123456789abcdef"
 
     async def main(auth, clock):

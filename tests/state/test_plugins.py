@@ -215,7 +215,7 @@ def test_a_way_to_sign_in_that_cannot_be_opened_is_a_fault_in_words(tmp_path, br
     assert "is not an AuthenticatorKind" in found["auth.provider[1].kind"]
 
 
-def test_what_a_kind_checks_beside_other_tables_and_in_secret_files_is_reported(tmp_path, bring):
+def test_a_kind_checks_other_tables_and_secret_files_too(tmp_path, bring):
     class Secret(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         secret: str = ""
         secret_file: str = ""

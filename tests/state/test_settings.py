@@ -120,7 +120,11 @@ def test_a_secret_can_be_in_a_file_next_to_the_configuration(folder):
     ("text", "key", "new"),
     [
         ("[auth.provider.oidc]\nholds = 60\n", "auth.provider[1].oidc.holds", "max_session_age"),
-        ("[auth.provider.pam]\nleast_uid = 1000\n", "auth.provider[1].pam.least_uid", "min_uid"),
+        (
+            "[[auth.provider]]\nname = 'q'\nkind = 'pam'\n[auth.provider.pam]\nleast_uid = 1000\n",
+            "auth.provider[2].pam.least_uid",
+            "min_uid",
+        ),
         ("same_people = true\n", "auth.provider[1].same_people", "shared_names"),
         (
             "[[cluster]]\nname = 's'\nkind = 'slurm'\n[cluster.slurm]\nleast_uid = 1\n",

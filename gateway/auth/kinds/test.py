@@ -8,7 +8,7 @@ from state.plugins.options import Say
 
 
 def check_config(config: Config, provider: ProviderConfig, path: str, say: Say) -> None:
-    """Report that there is no name to choose."""
+    """Report a list of names that is empty."""
     del provider
     auth = config.auth
     if auth is not None and not auth.admins and not auth.allowed_users:
