@@ -53,4 +53,4 @@ def lab_and_echo(folder, *, more=""):
             for name in servers:
                 hub.stop_server(api, name)
     finally:
-        hub.stop()
+        hub.close()

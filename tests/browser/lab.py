@@ -31,7 +31,7 @@ def lab_hub(folder, *, workers=1):
         with hub.api() as api:
             hub.stop_server(api)
     finally:
-        hub.stop()
+        hub.close()
 
 
 @contextmanager
