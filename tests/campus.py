@@ -218,7 +218,7 @@ class Clock:
         return time.time() + self.ahead
 
 
-def on_campus(campus, url, main, rules, *, config=None, **more):
+def on_campus(campus, url, main, config=None, *, rules, **more):
     """Run `async def main(auth, clock)` on the sign-in of a hub with the campus as its provider, then reset the campus.
 
     `rules`, `more`: keys of the provider.
