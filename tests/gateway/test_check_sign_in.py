@@ -1,6 +1,7 @@
 """What `towpath check` reports about sign-in providers, and PAM if the hub does not run as root."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -97,8 +98,9 @@ def ask(argv, account, name, password):
         argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, user=account, group=account, cwd="/"
     )
     asked = {"name": name, "password": password, "address": "", "seconds": 20}
-    process.stdin.write(json.dumps(asked).encode() + b"\n")
-    process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # sudo has refused already
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        process.stdin.flush()
     answer = process.stdout.read()
     process.communicate()
     return json.loads(answer or "null")
