@@ -301,7 +301,7 @@ def test_a_process_and_a_folder_that_claim_to_be_alices_server_change_nothing(hu
         hub.until(alice.api, "alice", status="stopped")
         assert Path(f"/proc/{pid}").exists(), "bob's process is bob's, whatever it says"
     finally:
-        os.kill(pid, signal.SIGKILL)
+        os.killpg(pid, signal.SIGKILL)
     assert hub.server(bob.api, "bob")["status"] == "ready"
 
 
