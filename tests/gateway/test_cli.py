@@ -109,14 +109,20 @@ def test_the_provider_that_init_shows_has_every_key_at_its_default(towpath, tmp_
 def test_the_slurm_cluster_that_init_shows_has_every_key_at_its_default(towpath, tmp_path):
     from msgspec.structs import fields
 
-    from batch.launchers.slurm.kind import SlurmConfig
+    from batch.launchers.slurm.kind import LoginNodesConfig, SlurmConfig
 
     towpath("init", "all.toml")
     text = (tmp_path / "all.toml").read_text()
     block = text[text.index("#   [[cluster]]") : text.index("\n\n", text.index("#   [[cluster]]"))]
     shown = tomllib.loads(block.replace("#   ", ""))["cluster"][0]
     assert shown["kind"] == "slurm"
-    assert shown["slurm"] == {field.name: field.default for field in fields(SlurmConfig)}
+    login = shown["slurm"].pop("ssh")
+    assert shown["slurm"] == {field.name: field.default for field in fields(SlurmConfig) if field.name != "ssh"}
+    (node,) = login.pop("login_node")
+    assert node == {"name": "login1", "address": "", "port": 22}
+    assert {key: tuple(value) if isinstance(value, list) else value for key, value in login.items()} == {
+        field.name: field.default for field in fields(LoginNodesConfig) if field.name != "login_node"
+    }
 
 
 def test_the_service_that_init_shows_has_every_key_that_a_service_needs_at_its_default(towpath, tmp_path):
