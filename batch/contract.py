@@ -18,7 +18,7 @@ import ipaddress
 from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +26,7 @@ from msgspec import Struct
 
 from state.offer.catalog import Catalog, Grants
 from state.records.models import Endpoint, JobRef, Reason, Server, Waiting
+from state.records.ssh import SshPass
 from state.store import codecs
 
 
@@ -118,10 +119,11 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     `JobView.record`, so that servers can be restored after a loss of Redis. `secrets` are removed from every log tail.
     `start_window` and `grace` (between SIGTERM and SIGKILL) are in seconds. `environment` is that of the app, without
     what depends on the account (HOME, USER, ...) where the job runs as its user. `passport`: for clusters whose jobs
-    run on other machines; the starter then accepts only the gateway. `again`: this attempt may have been submitted
-    before; False guarantees that it was not. `shared_node_port`: an app whose command contains {port} may listen on a
-    port that every user of the node can reach. `jupyter`: for a stock Jupyter server, which the starter also asks about
-    its user's activity.
+    run on other machines; the starter then accepts only the gateway. `way_in`: how gateways reach the app
+    (`state.plugins.launchers`). `ports`: the first and the last that `direct` may listen on; None: any. `again`: this
+    attempt may have been submitted before; False guarantees that it was not. `shared_node_port`: an app whose command
+    contains {port} may listen on a port that every user of the node can reach. `jupyter`: for a stock Jupyter server,
+    which the starter also asks about its user's activity.
     """
 
     attempt: str
@@ -142,6 +144,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     resources: Resources = Resources()
     setup: Setup = Setup()
     passport: Passport | None = None
+    way_in: str = ""
+    ports: tuple[int, int] | None = None
     again: bool = True
 
     def __repr__(self) -> str:
@@ -338,12 +342,25 @@ class Launcher(Protocol):
         ...
 
 
+@runtime_checkable
+class SshLogins(Protocol):
+    """A launcher whose apps gateways reach by SSH (`ssh-socket` in `LauncherKind.endpoints`)."""
+
+    async def ssh_pass(self, server: Server, public_key: str) -> SshPass:
+        """Return the way to the app of a running server, for a gateway with this public key (as OpenSSH writes it).
+
+        Its certificates are for forwarding as the server's account and for nothing else. Raises LauncherError.
+        """
+        ...
+
+
 class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """The JSON that the starter reads (`batch.starter.main`).
 
-    `passport`: open a listener with TLS, for the gateway only, at `address` (`""`: the node's own). `repeat`: seconds
-    between reports that the app is ready; 0: report once. `plain_reports`: whether an http URL of the hub may be used.
-    `inherit`: what only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
+    `passport`: the job's credentials on another machine. With them, and unless `way_in` is `ssh`, the starter opens a
+    listener with TLS, for the gateway only, at `address` (`""`: the node's own) and on one of `ports`. `repeat`:
+    seconds between reports that the app is ready; 0: report once. `plain_reports`: whether an http URL of the hub may
+    be used. `inherit`: what only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
     `walltime`: seconds that the job requested, from which its end follows if the scheduler does not tell the job; 0:
     unknown. `shared_node_port`, `jupyter`: see JobSpec. `activity_seconds`: between two requests about a Jupyter
     server's activity. `prune`: remove the folders of the user's old jobs. `guard`: the scheduler ends the job with the
@@ -372,6 +389,8 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     log_cap: int = 16 * 1024 * 1024
     lock_fd: int = 0
     passport: Passport | None = None
+    way_in: str = ""
+    ports: tuple[int, int] | None = None
     address: str = ""
     repeat: float = 0.0
     plain_reports: bool = True
@@ -422,6 +441,8 @@ def starter_spec(
             end_patience=end_patience,
             lock_fd=lock_fd,
             passport=spec.passport,
+            way_in=spec.way_in,
+            ports=spec.ports,
             address=address,
             repeat=repeat,
             plain_reports=spec.passport is None or all(_stays_here(url) for url in spec.hub_urls),

@@ -112,6 +112,11 @@ def split_server_key(key: str) -> tuple[str, str]:
     return user, name
 
 
+def attempt_of(name: str) -> str:
+    """Return the attempt in the name of a node; the inverse of `node_name`."""
+    return name.removesuffix(f".{INTERNAL_DOMAIN}")
+
+
 def node_name(attempt: str) -> str:
     """Return the name in the certificate of an attempt's node."""
     return f"{attempt}.{INTERNAL_DOMAIN}"

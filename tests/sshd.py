@@ -57,7 +57,9 @@ while True:
         time.sleep(0.02)
 """
 
+# sshd takes the first value of a key, except for MaxStartups: of that the last.
 CONFIG = """\
+MaxStartups 100:30:200
 {more}
 ListenAddress {address}
 Port {port}
@@ -68,7 +70,6 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 AuthorizedKeysFile .ssh/authorized_keys
 TrustedUserCAKeys {pool}/user_ca.pub
-MaxStartups 100:30:200
 MaxSessions 50
 UseDNS no
 LogLevel VERBOSE

@@ -4,6 +4,7 @@ What is exchanged, and why: `state.records.joining`. A gateway's request proves 
 current certificate proves that it has joined. So a new certificate needs no secret, and is useless to others.
 """
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Final
 
 import msgspec
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -22,6 +24,7 @@ from batch.authority.authority import (
     AuthorityError,
     authority_folder,
     ensure_authority,
+    gateway_folder,
     has_authority,
 )
 from batch.authority.certificates import Clock, alternative_names, lasts, now
@@ -30,6 +33,7 @@ from batch.authority.ssh import SSH_USER_CA
 from state.joining import open_invitation, open_request, seal_answer, seal_invitation
 from state.names import GATEWAY_NAME, INTERNAL_DOMAIN, REPORTS_NAME
 from state.records.joining import (
+    GATEWAY_ID_LENGTH,
     GatewayCertificates,
     Invitation,
     JoinAnswer,
@@ -39,7 +43,7 @@ from state.records.joining import (
     Role,
 )
 from state.sealing.box import SealError
-from state.sealing.private_files import locked_folder, make_private_folder, write_private_file
+from state.sealing.private_files import is_private_file, locked_folder, make_private_folder, write_private_file
 from state.store.joining import Joining
 
 log = logging.getLogger("towpath.controller")
@@ -145,6 +149,48 @@ def renewal(authority: Authority, held: GatewayCertificates, *, clock: Clock = n
     """
     gateway, reports = _certificate(held.gateway), _certificate(held.reports)
     requested = _request(held.reports_request)
+    _check_joined(authority, held, gateway, clock)
+    good = lasts(gateway, clock) and lasts(reports, clock) and authority.signed(reports)
+    if good and alternative_names(reports) == alternative_names(requested):
+        return None
+    fresh, listener = signed(authority, held.gateway_request, held.reports_request, clock=clock)
+    return RenewedCertificates(authority=authority.pem.decode(), gateway=fresh, reports=listener)
+
+
+async def ssh_key(store: Joining, data_dir: Path, gateway_id: str, *, clock: Clock = now) -> str:
+    """Return the public key of a gateway, as OpenSSH writes it. Raises AuthorityError if it has not joined.
+
+    The gateway that shares this data directory (`towpath serve`) need not join.
+    """
+    authority = Authority.load(data_dir)
+    own = gateway_folder(data_dir) / "gateway.pem"
+    if is_private_file(own):
+        gateway = _certificate(own.read_text())
+        if _id_of(gateway) == gateway_id and authority.signed(gateway):
+            return _ssh_line(gateway)
+    held = (await store.joined()).get(gateway_id)
+    if held is None:
+        raise AuthorityError("This gateway has not joined the hub.")
+    gateway = _certificate(held.gateway)
+    _check_joined(authority, held, gateway, clock)
+    if _id_of(gateway) != gateway_id:
+        raise AuthorityError("This gateway's certificate does not prove that it has joined.")
+    return _ssh_line(gateway)
+
+
+def _ssh_line(certificate: x509.Certificate) -> str:
+    key = certificate.public_key()
+    return key.public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH).decode()
+
+
+def _id_of(certificate: x509.Certificate) -> str:
+    """Return the id of the gateway that has this certificate: the digest of its public key."""
+    key = certificate.public_key()
+    der = key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(der).hexdigest()[:GATEWAY_ID_LENGTH]
+
+
+def _check_joined(authority: Authority, held: GatewayCertificates, gateway: x509.Certificate, clock: Clock) -> None:
     if (
         not authority.signed(gateway)
         or ExtendedKeyUsageOID.CLIENT_AUTH not in _uses(gateway)
@@ -153,11 +199,6 @@ def renewal(authority: Authority, held: GatewayCertificates, *, clock: Clock = n
         or _request(held.gateway_request).public_key() != gateway.public_key()
     ):
         raise AuthorityError("This gateway's certificate does not prove that it has joined.")
-    good = lasts(gateway, clock) and lasts(reports, clock) and authority.signed(reports)
-    if good and alternative_names(reports) == alternative_names(requested):
-        return None
-    fresh, listener = signed(authority, held.gateway_request, held.reports_request, clock=clock)
-    return RenewedCertificates(authority=authority.pem.decode(), gateway=fresh, reports=listener)
 
 
 async def renew(store: Joining, data_dir: Path, gateway_ids: set[str] | None = None, *, clock: Clock = now) -> None:

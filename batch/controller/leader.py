@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from batch.contract import Launcher
+from batch.contract import Launcher, SshLogins
 from batch.controller.audit_writer import export, keep, sinks
 from batch.controller.catalog_refresh import refresh
 from batch.controller.cluster_health import report_clusters
@@ -22,6 +22,7 @@ from batch.controller.executor import Executor
 from batch.controller.joins import answer_joins
 from batch.controller.poll_schedule import stage_of
 from batch.controller.reconcile import Action, Sight, orphan, reconcile
+from batch.controller.ssh_passes import PassIssuer
 from batch.controller.submits import JobContext
 from batch.controller.watcher import ClusterWatch
 from batch.controller.workqueue import WorkQueue
@@ -76,6 +77,7 @@ class Term:
         self._audit = dependencies.config.audit
         self._services = [service.name for service in dependencies.config.service]
         self._joins = dependencies.joins
+        self._launchers = dependencies.launchers
         self._holder = holder
         self._fence = fence
         self._base = base_path(dependencies.config)
@@ -121,6 +123,8 @@ class Term:
                 group.create_task(report_clusters(self._store.health, self._watches.values()))
                 if self._joins is not None:
                     group.create_task(answer_joins(self._store.joining, self._joins))
+                    if any(isinstance(each, SshLogins) for each in self._launchers.values()):
+                        group.create_task(PassIssuer(self._store, self._launchers, self._joins).run())
                 for sink in sinks(self._audit):
                     group.create_task(export(self._store.audit, sink, fence=self._fence))
                 for watch in self._watches.values():

@@ -16,11 +16,12 @@ from msgspec.structs import replace
 from batch.contract import JobSpec, Passport, Resources, Setup
 from batch.jobs.hub_app import SINGLEUSER, SOCKET_OPTIONS, api_environment, hub_environment, hub_for_jupyter
 from state.config.addresses import EVERYWHERE, base_path, in_url, own_url
+from state.config.ports import port_range
 from state.config.tables import Config, ProfileConfig
 from state.names import server_path
 from state.offer.app_ports import gets_socket_options
 from state.offer.option_kinds import COUNTED, KINDS, amount, fixed, scheduler_options
-from state.plugins.launchers import kind_of
+from state.plugins.launchers import kind_of, way_in_of
 from state.records.models import Server
 
 JUPYTERLAB: Final = (
@@ -181,6 +182,8 @@ def job_spec(
         resources=asks,
         setup=_setup(profile, values),
         passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,
+        way_in="" if cluster is None else way_in_of(cluster),
+        ports=port_range(cluster.direct_ports) if cluster is not None else None,
         again=again,
     )
 

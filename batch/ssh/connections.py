@@ -5,11 +5,14 @@ is run. All calls are from one event loop.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
+
+from msgspec import Struct
 
 from batch.ssh import door
 from batch.ssh.credentials import Credentials
@@ -40,6 +43,13 @@ REFUSED_PAUSE: Final = 0.1
 IDLE_SECONDS: Final = 300.0
 
 Connect = Callable[..., Awaitable[Connection]]
+
+
+class Jump(Struct, frozen=True, kw_only=True):
+    """A host through which others are reached. `user`: the account there; `""`: the same as on the other host."""
+
+    target: Target
+    user: str = ""
 
 
 class BackOff:
@@ -98,14 +108,16 @@ class Connections:
         *,
         connect_seconds: float,
         connect: Connect = door.connect,
+        jump: Jump | None = None,
         idle_seconds: float = IDLE_SECONDS,
         longest_back_off: float = LONGEST_BACK_OFF,
     ) -> None:
         """`known_hosts` is asked at each connection.
 
         `connect_seconds`: for TCP, key exchange and authentication, and for opening a session. `longest_back_off`:
-        seconds for which a host that failed is at most left alone.
+        seconds for which a host that failed is at most left alone. `jump`: a host through which all others are reached.
         """
+        self._jump = jump
         self._targets = dict(targets)
         self._credentials = credentials
         self._known_hosts = known_hosts
@@ -169,6 +181,16 @@ class Connections:
             line.last_used = asyncio.get_running_loop().time()
             await self._close_idle()
 
+    @contextlib.asynccontextmanager
+    async def forwarding(self, host: str, account: str) -> AsyncIterator[Connection]:
+        """A connection of its own, for forwarding alone, as gateways have them. Raises SshError."""
+        known = self._known_hosts()
+        connection = await self._connect_to(self._targets[host], account, known, forwarding=True)
+        try:
+            yield connection
+        finally:
+            await connection.close()
+
     async def close(self) -> None:
         """Close all connections."""
         lines, self._lines = list(self._lines.values()), {}
@@ -186,14 +208,10 @@ class Connections:
             state.back_off.check(loop.time())
             line.back_off.check(loop.time())
             try:
-                login = await self._credentials.login(account)
-                try:
-                    known = self._known_hosts()
-                    async with state.handshakes:
-                        state.back_off.check(loop.time())  # others may have found out meanwhile
-                        line.connection = await self._try_to_connect(self._targets[host], account, login, known)
-                finally:
-                    login.close()
+                known = self._known_hosts()
+                async with state.handshakes:
+                    state.back_off.check(loop.time())  # others may have found out meanwhile
+                    line.connection = await self._connect_to(self._targets[host], account, known)
             except (AccessDeniedError, CredentialsError) as error:
                 state.back_off.succeeded()
                 line.back_off.failed(error, loop.time())
@@ -209,16 +227,45 @@ class Connections:
             state.back_off.succeeded()
             return True
 
-    async def _try_to_connect(self, target: Target, account: str, login: Login, known: KnownHosts) -> Connection:
+    async def _connect_to(
+        self, target: Target, account: str, known: KnownHosts, *, forwarding: bool = False
+    ) -> Connection:
+        """Connect to a host, through the jump host if there is one."""
+        login = await self._credentials.login(account, forwarding=forwarding)
+        try:
+            if self._jump is None:
+                return await self._try_to_connect(target, account, login, known)
+            through = await self._connect_to_jump(self._jump, account, known)
+            try:
+                return await self._try_to_connect(target, account, login, known, through)
+            except BaseException:
+                await through.close()
+                raise
+        finally:
+            login.close()
+
+    async def _connect_to_jump(self, jump: Jump, account: str, known: KnownHosts) -> Connection:
+        user = jump.user or account
+        login = await self._credentials.login(user, forwarding=True)
+        try:
+            return await self._try_to_connect(jump.target, user, login, known)
+        finally:
+            login.close()
+
+    async def _try_to_connect(
+        self, target: Target, account: str, login: Login, known: KnownHosts, through: Connection | None = None
+    ) -> Connection:
         """Connect; when sshd drops connections for their number (MaxStartups), a little later again."""
         pause = FIRST_PAUSE
         for _ in range(DROPPED_TRIES - 1):
             try:
-                return await self._connect(target, account, login, known, seconds=self._connect_seconds)
+                return await self._connect(
+                    target, account, login, known, seconds=self._connect_seconds, through=through
+                )
             except ConnectionDroppedError:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
                 pause *= 2
-        return await self._connect(target, account, login, known, seconds=self._connect_seconds)
+        return await self._connect(target, account, login, known, seconds=self._connect_seconds, through=through)
 
     def _note_host_failure(self, host: str, state: _HostState, error: SshError) -> None:
         before = state.back_off.error

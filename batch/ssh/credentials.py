@@ -23,6 +23,7 @@ from state.sealing.private_files import PrivateFileError, is_private_file
 log = logging.getLogger("towpath.ssh")
 
 MAX_CERTIFICATE: Final = 64 * 1024
+NO_CERTIFICATES: Final = "Gateways need certificates for the way in ssh: set credentials to certificate or command."
 COMMAND_PATH: Final = "/usr/local/bin:/usr/bin:/bin"
 
 
@@ -34,8 +35,18 @@ class Credentials(Protocol):
         """The public key of the hub's own authority, which hosts must trust; `""`: they trust something else."""
         ...
 
-    async def login(self, account: str) -> Login:
-        """Return the credentials of a new connection as this account. Raises CredentialsError."""
+    async def login(self, account: str, *, forwarding: bool = False) -> Login:
+        """Return the credentials of a new connection as this account. Raises CredentialsError.
+
+        `forwarding`: the connection is for others that are made through it, and for nothing else.
+        """
+        ...
+
+    async def forwarding(self, public_line: str, account: str, *, seconds: int) -> str:
+        """Return a certificate for another's key, with which it can forward as this account and do nothing else.
+
+        Raises CredentialsError, also where this way to log in has no certificates.
+        """
         ...
 
 
@@ -50,18 +61,28 @@ class HubCertificates:
         self._seconds = seconds
         self._clock = clock
 
-    async def login(self, account: str) -> Login:
+    async def login(self, account: str, *, forwarding: bool = False) -> Login:
         """See the Protocol."""
         key = FreshKey()
-        key_id = f"towpath {self._hub} {account} {secrets.token_hex(4)}"
-        text = self._authority.sign(key.public_line, account, key_id=key_id, now=self._clock(), seconds=self._seconds)
+        text = self._sign(key.public_line, account, seconds=self._seconds, forwarding=forwarding)
         return key.login(text, account)
+
+    async def forwarding(self, public_line: str, account: str, *, seconds: int) -> str:
+        """See the Protocol."""
+        return self._sign(public_line, account, seconds=seconds, forwarding=True)
+
+    def _sign(self, public_line: str, account: str, *, seconds: int, forwarding: bool) -> str:
+        key_id = f"towpath {self._hub} {account} {'forwarding ' * forwarding}{secrets.token_hex(4)}"
+        return self._authority.sign(
+            public_line, account, key_id=key_id, now=self._clock(), seconds=seconds, forwarding=forwarding
+        )
 
 
 class CommandCertificates:
     """Certificates that a command prints, which gets the public key on its standard input.
 
-    The command finds the account in TOWPATH_SSH_ACCOUNT and the requested lifetime in TOWPATH_SSH_SECONDS. Its argv is
+    The command finds the account in TOWPATH_SSH_ACCOUNT, the requested lifetime in TOWPATH_SSH_SECONDS, and in
+    TOWPATH_SSH_PURPOSE `login` (commands alone) or `forwarding` (forwarding alone, for a gateway's key). Its argv is
     fixed and goes through no shell.
     """
 
@@ -76,18 +97,24 @@ class CommandCertificates:
         self._timeout = timeout
         self._environment = dict(environment or {})
 
-    async def login(self, account: str) -> Login:
+    async def login(self, account: str, *, forwarding: bool = False) -> Login:
         """See the Protocol."""
         key = FreshKey()
-        return key.login(await self._ask(key.public_line, account), account)
+        purpose = "forwarding" if forwarding else "login"
+        return key.login(await self._ask(key.public_line, account, purpose, self._seconds), account)
 
-    async def _ask(self, public_line: str, account: str) -> str:
+    async def forwarding(self, public_line: str, account: str, *, seconds: int) -> str:
+        """See the Protocol."""
+        return (await self._ask(public_line, account, "forwarding", seconds)).strip()
+
+    async def _ask(self, public_line: str, account: str, purpose: str, seconds: int) -> str:
         environment = {
             "PATH": COMMAND_PATH,
             "LANG": "C.UTF-8",
             **self._environment,
             "TOWPATH_SSH_ACCOUNT": account,
-            "TOWPATH_SSH_SECONDS": str(self._seconds),
+            "TOWPATH_SSH_SECONDS": str(seconds),
+            "TOWPATH_SSH_PURPOSE": purpose,
         }
         try:
             process = await asyncio.create_subprocess_exec(
@@ -133,7 +160,11 @@ class KeyFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def login(self, account: str) -> Login:  # noqa: ARG002 - the key is the same for all
+    async def forwarding(self, public_line: str, account: str, *, seconds: int) -> str:  # noqa: ARG002 - as below
+        """See the Protocol."""
+        raise CredentialsError(NO_CERTIFICATES)
+
+    async def login(self, account: str, *, forwarding: bool = False) -> Login:  # noqa: ARG002 - the key is the same for all
         """See the Protocol. The file is read each time: it may be replaced."""
         try:
             if not is_private_file(self._path):
@@ -153,7 +184,11 @@ class Agent:
     def __init__(self, path: str) -> None:
         self._path = path
 
-    async def login(self, account: str) -> Login:  # noqa: ARG002 - the keys are the same for all
+    async def forwarding(self, public_line: str, account: str, *, seconds: int) -> str:  # noqa: ARG002 - as below
+        """See the Protocol."""
+        raise CredentialsError(NO_CERTIFICATES)
+
+    async def login(self, account: str, *, forwarding: bool = False) -> Login:  # noqa: ARG002 - the keys are the same for all
         """See the Protocol."""
         return await login_with_agent(self._path)
 

@@ -52,9 +52,18 @@ class Target(Struct, frozen=True, kw_only=True):
 class Connection:
     """An authenticated connection. Sessions on it share one TCP connection."""
 
-    def __init__(self, connection: asyncssh.SSHClientConnection, target: Target) -> None:
+    def __init__(
+        self, connection: asyncssh.SSHClientConnection, target: Target, through: "Connection | None" = None
+    ) -> None:
+        """`through`: the connection to the jump host, which ends with this one."""
         self._connection = connection
         self._target = target
+        self._through = through
+
+    @property
+    def tunnel(self) -> asyncssh.SSHClientConnection:
+        """What another connection is made through."""
+        return self._connection
 
     @property
     def closed(self) -> bool:
@@ -92,6 +101,19 @@ class Connection:
         except (asyncssh.Error, OSError) as error:
             words = f"The connection to {self._target} was lost: {_reason(error)}."
             raise ConnectionLostError(words, started=opened or not given) from error
+
+    async def greet(self, path: str, greeting: bytes) -> bool:
+        """Whether a channel to a unix socket can be opened, and what listens there sends this greeting."""
+        try:
+            reader, writer = await self._connection.open_unix_connection(path)
+        except (asyncssh.Error, OSError):
+            return False
+        try:
+            return bool(await reader.read(len(greeting)) == greeting)
+        except (asyncssh.Error, OSError):
+            return False
+        finally:
+            writer.close()
 
     async def _open(self, command: str) -> "asyncssh.SSHClientProcess[bytes]":
         try:
@@ -131,6 +153,8 @@ class Connection:
         with contextlib.suppress(TimeoutError, asyncssh.Error, OSError):
             await asyncio.wait_for(self._connection.wait_closed(), CLOSE_SECONDS)
         self._connection.abort()
+        if self._through is not None:
+            await self._through.close()
 
 
 async def _feed(process: "asyncssh.SSHClientProcess[bytes]", given: bytes) -> bytes:
@@ -175,14 +199,26 @@ class _Client(asyncssh.SSHClient):
         return False
 
 
-async def connect(target: Target, account: str, login: Login, known: KnownHosts, *, seconds: float) -> Connection:
-    """Connect and authenticate as an account. Raises an SshError with `started` False."""
+async def connect(
+    target: Target,
+    account: str,
+    login: Login,
+    known: KnownHosts,
+    *,
+    seconds: float,
+    through: Connection | None = None,
+) -> Connection:
+    """Connect and authenticate as an account. Raises an SshError with `started` False.
+
+    `through`: the connection to a jump host. It ends with the new one, and stays the caller's if there is none.
+    """
     client = _Client()
     try:
         async with asyncio.timeout(seconds):
             connection = await asyncssh.connect(
                 target.address,
                 target.port,
+                tunnel=through.tunnel if through is not None else (),
                 config=None,
                 client_factory=lambda: client,
                 username=account,
@@ -210,7 +246,7 @@ async def connect(target: Target, account: str, login: Login, known: KnownHosts,
         raise HostUnreachableError(f"{target} cannot be reached: {_reason(error)}.") from error
     except (asyncssh.Error, ValueError) as error:
         raise HostUnreachableError(f"{target} cannot be used: {_reason(error)}.") from error
-    return Connection(connection, target)
+    return Connection(connection, target, through)
 
 
 def _host_key_error(

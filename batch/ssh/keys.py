@@ -12,6 +12,8 @@ from asyncssh.public_key import CERT_TYPE_USER, SSHOpenSSHCertificate
 from batch.ssh.errors import CredentialsError
 
 KEY_TYPE: Final = "ssh-ed25519"
+NO_COMMAND: Final = "/bin/false"
+"""What runs in place of any command or subsystem that is requested with a certificate for forwarding."""
 CLOCK_SKEW: Final = 60
 """How many seconds certificates are backdated, for hosts whose clocks are slow."""
 
@@ -79,6 +81,16 @@ def _certificate_fault(cert: asyncssh.SSHCertificate, key: asyncssh.SSHKey, acco
     return ""
 
 
+def check_certificate(certificate: str, public_line: str, account: str) -> None:
+    """Raise CredentialsError for a certificate that is not for this key and account."""
+    try:
+        cert, key = asyncssh.import_certificate(certificate.strip()), asyncssh.import_public_key(public_line)
+    except (asyncssh.KeyImportError, ValueError) as error:
+        raise CredentialsError(f"The certificate cannot be read: {error}.") from error
+    if wrong := _certificate_fault(cert, key, account):
+        raise CredentialsError(wrong)
+
+
 class Authority:
     """A certificate authority for users, which sshd trusts through TrustedUserCAKeys."""
 
@@ -91,8 +103,10 @@ class Authority:
         """Return the public key for the file that TrustedUserCAKeys names."""
         return self._key.export_public_key().decode().strip()
 
-    def sign(self, public_line: str, account: str, *, key_id: str, now: float, seconds: int) -> str:
-        """Return a certificate for one account that is valid for this many seconds, and only for commands."""
+    def sign(
+        self, public_line: str, account: str, *, key_id: str, now: float, seconds: int, forwarding: bool = False
+    ) -> str:
+        """Return a certificate for one account that is valid for this many seconds, only for commands or forwarding."""
         cert = self._key.generate_user_certificate(
             asyncssh.import_public_key(public_line),
             key_id,
@@ -101,7 +115,8 @@ class Authority:
             valid_before=int(now) + seconds,
             permit_x11_forwarding=False,
             permit_agent_forwarding=False,
-            permit_port_forwarding=False,
+            permit_port_forwarding=forwarding,
+            force_command=NO_COMMAND if forwarding else None,
             permit_pty=False,
             permit_user_rc=False,
         )
@@ -137,6 +152,10 @@ def _private_key(text: bytes, what: str) -> asyncssh.SSHKey:
         raise CredentialsError(f"{what} cannot be read: {error}.") from error
 
 
+def _public_line(key: asyncssh.SSHKey) -> str:
+    return " ".join(key.export_public_key().decode().split()[:2])
+
+
 class KnownHosts:
     """The trusted host keys and host authorities, from known_hosts files (sshd(8))."""
 
@@ -153,6 +172,12 @@ class KnownHosts:
 
     def _match(self, name: str, port: int) -> Any:
         return self._known.match(name, "", None if port == asyncssh.DEFAULT_PORT else port)
+
+    def lines(self, name: str, port: int) -> tuple[str, ...]:
+        """What is trusted for this host, as lines of known_hosts that apply to any name."""
+        keys, authorities, revoked, *_ = self._match(name, port)
+        marked = (("", keys), ("@cert-authority ", authorities), ("@revoked ", revoked))
+        return tuple(f"{mark}* {_public_line(key)}" for mark, found in marked for key in found)
 
     def of(self, name: str, port: int) -> Any:
         """Return the lookup function for asyncssh.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from batch.authority.authority import authority_folder
-from batch.ssh.connections import LONGEST_BACK_OFF, Connections
+from batch.ssh.connections import LONGEST_BACK_OFF, Connections, Jump
 from batch.ssh.credentials import Agent, CommandCertificates, Credentials, HubCertificates, KeyFile, hub_authority
 from batch.ssh.door import Target
 from batch.ssh.host_keys import HostKeyFiles
@@ -36,6 +36,7 @@ def open_connections(
     *,
     connect_seconds: float,
     longest_back_off: float = LONGEST_BACK_OFF,
+    jump: Jump | None = None,
 ) -> Connections:
     """Connections to these hosts; none is opened yet."""
     targets = {host.name: Target(name=host.name, address=host.address or host.name, port=host.port) for host in hosts}
@@ -46,4 +47,5 @@ def open_connections(
         known_hosts.read,
         connect_seconds=connect_seconds,
         longest_back_off=longest_back_off,
+        jump=jump,
     )

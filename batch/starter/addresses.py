@@ -1,6 +1,7 @@
 """The node's own address, on which the way in listens."""
 
 import _socket
+import errno
 import os
 
 from batch.starter.hub_client import ascii_name
@@ -38,11 +39,36 @@ def source_towards(url: str) -> str:
     return ""
 
 
-def listen_on(address: str) -> "_socket.socket":
-    """A listening socket there, on a port of the kernel's choice. Raises OSError where the address is not ours."""
+class NoFreePortError(Exception):
+    """All ports that a job may listen on are in use on this node."""
+
+
+def listen_on(address: str, ports: "Sequence[int]" = ()) -> "_socket.socket":
+    """A listening socket there, on one of the ports (first and last), or on one of the kernel's choice.
+
+    Raises OSError where the address is not ours, and NoFreePortError. Where to begin in the range is left to chance, so
+    that jobs that start together do not all try the same ports.
+    """
+    if not ports:
+        return listen_at(address, 0)
+    count = ports[1] - ports[0] + 1
+    begin = int.from_bytes(os.urandom(4), "big")
+    for step in range(count):
+        try:
+            return listen_at(address, ports[0] + (begin + step) % count)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+    raise NoFreePortError
+
+
+def listen_at(address: str, port: int) -> "_socket.socket":
+    """A listening socket. Raises OSError."""
     sock = _socket.socket(_socket.AF_INET6 if ":" in address else _socket.AF_INET, _socket.SOCK_STREAM)
     try:
-        sock.bind((address, 0))
+        if port:  # else connections of an earlier job that have just ended would keep the port from us
+            sock.setsockopt(_socket.SOL_SOCKET, _socket.SO_REUSEADDR, 1)
+        sock.bind((address, port))
         sock.listen(1024)
         sock.setblocking(False)
         return sock
@@ -51,21 +77,21 @@ def listen_on(address: str) -> "_socket.socket":
         raise
 
 
-def listen_on_node(configured: str, hub_urls: "Sequence[str]") -> "_socket.socket":
-    """Listen on the address by which other machines know this node.
+def listen_on_node(configured: str, hub_urls: "Sequence[str]", ports: "Sequence[int]" = ()) -> "_socket.socket":
+    """Listen on the address by which other machines know this node. See `listen_on` for the ports.
 
     That is the configured one, else one of the node's name; where that is an address which every machine has
     (Debian's 127.0.1.1), the one from which the node speaks to the hub.
     """
     if configured:
-        return listen_on(configured)
+        return listen_on(configured, ports)
     known: "list[str]" = []
     for name in (os.environ.get("SLURMD_NODENAME"), os.uname().nodename):
         known += addresses_of(name) if name else []
     candidates = known + [source_towards(url) for url in hub_urls]
     for address in [one for one in candidates if one and one not in EVERY_MACHINES] + known:
         try:
-            return listen_on(address)
+            return listen_on(address, ports)
         except OSError:
             continue
-    return listen_on("127.0.0.1")
+    return listen_on("127.0.0.1", ports)

@@ -1,6 +1,6 @@
 """The way in for the gateway: the listening socket on the node's address, and the process that serves it."""
 
-from batch.starter.addresses import listen_on_node
+from batch.starter.addresses import NoFreePortError, listen_on_node
 from batch.starter.errors import StartError
 from batch.starter.helper import Helper
 
@@ -26,8 +26,12 @@ class WayIn:
     def open(self, app_endpoint: "dict[str, Any]") -> None:
         """Listen, and start the process. Raises StartError."""
         configured = self.spec.get("address") or ""
+        ports = self.spec.get("ports") or ()
         try:
-            self.listener = listen_on_node(configured, self.spec["hub_urls"])
+            self.listener = listen_on_node(configured, self.spec["hub_urls"], ports)
+        except NoFreePortError:
+            message = "All of the ports %d to %d, which servers may listen on, are in use on the node."
+            raise StartError("ports", message % tuple(ports))
         except OSError as error:
             where = configured or "of its own"
             raise StartError("address", "The node has no address %s to listen on: %s." % (where, error))

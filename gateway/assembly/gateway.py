@@ -78,7 +78,7 @@ class Gateway:
         roles = Roles.of(config)
         public = PublicSide(config.gateway)
         mirror = _mirror(settings, store, roles)
-        tunnel = Tunnel(tunnel_options(settings, mirror, public))
+        tunnel = Tunnel(tunnel_options(settings, store, mirror, public))
         hub_apps = HubApps(store, limit=config.limits.tokens_per_user)
         mirror.on_revoked(Revocation(mirror, tunnel))
         mirror.on_revoked(hub_apps.revoked)
@@ -134,6 +134,7 @@ class Gateway:
         await self._auth.stop()
         await self._health.stop()
         await self._mirror.stop()
+        await self._tunnel.close()
         await self._store.close()
 
 

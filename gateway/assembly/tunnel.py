@@ -6,20 +6,24 @@ from gateway.assembly.public_side import PublicSide
 from gateway.auth.cookies import NAMES
 from gateway.oauth.hub_apps import SESSION_ID
 from gateway.tunnel import TunnelOptions
-from gateway.tunnel.identity import GatewayIdentity
+from gateway.ways_in.direct import DirectWayIn
+from gateway.ways_in.identity import GatewayIdentity
+from gateway.ways_in.sockets import TcpWayIn, UnixWayIn
+from gateway.ways_in.ssh.way_in import SshWayIn
 from state.config.one_host import on_one_host
 from state.config.tables import Config
 from state.mirror.mirror import Mirror
 from state.plugins import authenticators
 from state.records.models import Route
 from state.settings.loader import Settings
+from state.store.all import Store
 
 OPENER: Final = frozenset({b"cross-origin-opener-policy"})
 """With this field an app's page could keep control of a hub page that it opens (`portal.web.clicks`)."""
 
 
-def tunnel_options(settings: Settings, mirror: Mirror, public: PublicSide) -> TunnelOptions:
-    """Return what the tunnel hides from apps, its limits, and the gateway's certificate."""
+def tunnel_options(settings: Settings, store: Store, mirror: Mirror, public: PublicSide) -> TunnelOptions:
+    """Return what the tunnel hides from apps, its limits, and the ways in."""
     config = settings.config
     door = config.gateway
 
@@ -40,7 +44,12 @@ def tunnel_options(settings: Settings, mirror: Mirror, public: PublicSide) -> Tu
         websockets_per_app=door.websockets_per_app,
         websockets_per_client=door.websockets_per_client,
         on_activity=on_activity,
-        identity=GatewayIdentity(settings.data_dir / "tls"),
+        ways_in={
+            "unix": UnixWayIn(),
+            "tcp": TcpWayIn(),
+            "tls": DirectWayIn(GatewayIdentity(settings.data_dir / "tls")),
+            "ssh-socket": SshWayIn(store.ssh_passes, settings.data_dir / "tls" / "gateway.pem"),
+        },
     )
 
 

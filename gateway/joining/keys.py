@@ -17,12 +17,11 @@ from cryptography.x509.oid import NameOID
 
 from state.errors import TowpathError
 from state.names import GATEWAY_NAME
-from state.records.joining import GatewayCertificates, RenewedCertificates
+from state.records.joining import GATEWAY_ID_LENGTH, GatewayCertificates, RenewedCertificates
 from state.sealing.private_files import is_private_file, locked_folder, make_private_folder, write_private_file
 
 FILES: Final = ("authority.pem", "gateway.pem", "reports.pem")
 """What a gateway has in its folder: the authority's certificate, then its own two, each with the key."""
-ID_LENGTH: Final = 32
 
 
 class GatewayKey:
@@ -33,7 +32,7 @@ class GatewayKey:
         public = key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
-        self.id = hashlib.sha256(public).hexdigest()[:ID_LENGTH]
+        self.id = hashlib.sha256(public).hexdigest()[:GATEWAY_ID_LENGTH]
 
     @classmethod
     def new(cls) -> "GatewayKey":

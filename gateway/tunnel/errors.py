@@ -23,12 +23,12 @@ _SILENT: Final = frozenset({"refused", "before-headers", "bad-response", "timeou
 class UpstreamError(TowpathError):
     """Nothing was sent to the client yet: respond with `status` and this message.
 
-    `kind`: a key of `_KINDS`. `detail` is for the log.
+    `kind`: a key of `_KINDS`. `detail` is for the log. `message`: what to say to the user, if more is known.
     """
 
-    def __init__(self, kind: str, detail: str = "") -> None:
+    def __init__(self, kind: str, detail: str = "", message: str = "") -> None:
         self.status, sentence = _KINDS[kind]
-        super().__init__(sentence)
+        super().__init__(message or sentence)
         self.kind = kind
         self.detail = detail
 

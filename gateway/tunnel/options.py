@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 
-from gateway.tunnel.identity import GatewayIdentity
 from gateway.tunnel.public_address import PublicAddress
+from gateway.ways_in.contract import WaysIn
+from gateway.ways_in.sockets import TcpWayIn, UnixWayIn
 from state.records.models import Route
 
 Network = IPv4Network | IPv6Network
@@ -53,8 +54,8 @@ class TunnelOptions:
     hidden_cookies: frozenset[bytes] = frozenset()
     hidden_headers: frozenset[bytes] = frozenset()
     on_activity: Callable[[Route], None] = field(default=_ignore)
-    identity: GatewayIdentity | None = None
-    """What we show to nodes on other machines; None: there are none."""
+    ways_in: WaysIn = field(default_factory=lambda: {"unix": UnixWayIn(), "tcp": TcpWayIn()})
+    """How streams are opened, by the kind of endpoint. Others than these are for apps on other machines."""
     connect_timeout: float = 10.0
     head_timeout: float = 3600.0
     """From the request being sent to the response's head; uploads have this long after the last byte sent."""

@@ -105,8 +105,8 @@ class Pool:
             connection = await open_stream(
                 self._endpoint,
                 lambda: PooledConnection(self._options, self._heads, share),
+                ways_in=self._options.ways_in,
                 timeout=self._options.connect_timeout,
-                identity=self._options.identity,
             )
             if connection.lost:
                 raise UpstreamError("before-headers", "the connection was closed at once")

@@ -244,6 +244,11 @@ class Tunnel:
             self._timer.cancel()
             self._timer = None
 
+    async def close(self) -> None:
+        """Close what the ways in keep open. Nothing is carried any more."""
+        for way_in in self.options.ways_in.values():
+            await way_in.close()
+
     def drop_route(self, prefix: str) -> None:
         """Handle a route that was removed or changed: close its idle connections, and let running requests finish.
 

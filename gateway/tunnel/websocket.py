@@ -86,8 +86,8 @@ class Opening(Relay):
             connection = await open_stream(
                 self.way.endpoint,
                 lambda: Connection(options, {}, self._read),
+                ways_in=options.ways_in,
                 timeout=options.connect_timeout,
-                identity=options.identity,
             )
         except UpstreamError as error:
             self._task = None

@@ -59,6 +59,8 @@ def _model(route: Route) -> dict[str, Any]:
 def _target(endpoint: Endpoint) -> str:
     if endpoint.kind == "unix":
         return f"unix://{endpoint.path}"
+    if endpoint.kind == "ssh-socket":
+        return f"ssh://{endpoint.name}{endpoint.path}"
     scheme = "https" if endpoint.kind == "tls" else "http"
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{scheme}://{host}:{endpoint.port}"

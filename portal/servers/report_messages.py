@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from state.names import node_name
+from state.names import node_name, server_key
 from state.records.endings import SEE_LOG, STOPPED, app_ended
 from state.records.models import Endpoint, Reason, Server, Status, Target
 
@@ -28,7 +28,7 @@ Attempt = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 class ReportedEndpoint(Struct, frozen=True):
     """Where the app listens. The accepted kinds depend on the cluster: see `refusal`."""
 
-    kind: Literal["unix", "tcp", "tls"]
+    kind: Literal["unix", "tcp", "tls", "ssh-socket"]
     path: Annotated[str, Meta(max_length=107)] = ""
     host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]*$")] = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
@@ -126,7 +126,9 @@ def endpoint_of(report: Ready) -> Endpoint:
     reported = report.endpoint
     if reported.kind == "unix":
         return Endpoint(kind="unix", path=reported.path)
-    name = node_name(report.attempt) if reported.kind == "tls" else ""
+    name = "" if reported.kind == "tcp" else node_name(report.attempt)
+    if reported.kind == "ssh-socket":
+        return Endpoint(kind="ssh-socket", path=reported.path, name=name, server=server_key(report.user, report.server))
     return Endpoint(kind=reported.kind, host=reported.host, port=reported.port, name=name)
 
 
@@ -135,11 +137,11 @@ def fault(report: Report) -> str:
     if not isinstance(report, Ready):
         return ""
     endpoint = report.endpoint
-    if endpoint.kind == "unix" and (
+    if endpoint.kind in ("unix", "ssh-socket") and (
         not endpoint.path.startswith("/") or "\0" in endpoint.path or posixpath.normpath(endpoint.path) != endpoint.path
     ):
-        return "A unix endpoint has an absolute path."
-    if endpoint.kind != "unix" and (not endpoint.host or endpoint.port == 0):
+        return f"The path of an endpoint of kind {endpoint.kind} must be absolute."
+    if endpoint.kind in ("tcp", "tls") and (not endpoint.host or endpoint.port == 0):
         return f"A {endpoint.kind} endpoint has a host and a port."
     return ""
 

@@ -32,7 +32,7 @@ from portal.site.site import Site
 from state.errors import ConflictError
 from state.names import server_path
 from state.offer.app_ports import shares_port
-from state.plugins.launchers import cluster_named, kind_of
+from state.plugins.launchers import cluster_named, endpoints_of, kind_of
 from state.records.audit import of_end
 from state.records.failure_log import log_failure
 from state.records.lifecycle import PROGRESS, advance
@@ -234,7 +234,7 @@ def _span(seconds: int) -> str:
 def _endpoints(site: Site, server: Server) -> frozenset[str]:
     """Return the kinds of endpoint that the server's cluster may have; `tls` if it is no longer configured."""
     cluster = cluster_named(site.config, server.cluster)
-    return frozenset({"tls"}) if cluster is None else kind_of(cluster).endpoints
+    return frozenset({"tls"}) if cluster is None else endpoints_of(cluster)
 
 
 def _cheap_polls(site: Site, server: Server) -> bool:

@@ -242,6 +242,10 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Needed for a `local` cluster of a hub with `[auth]`; an error on a cluster that runs servers as their users.
     """
+    way_in: str = ""
+    """How gateways reach the apps: `unix`, `direct` or `ssh`. Empty: the first of these that the kind has."""
+    direct_ports: str = ""
+    """With `direct`: the ports of a node that jobs listen on, such as `40000-40100`. Empty: any free port."""
     options: Any = None
     """The table `[cluster.<kind>]`, as the Struct that the kind describes (`state.plugins.launchers`)."""
 

@@ -5,7 +5,7 @@ its value. Only the controller opens it (`batch.contract.Launcher`); all others 
 that holds the description must be cheap to import: no client of a scheduler, no network.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,12 @@ from state.plugins.options import NoOptions, Say, has_required, no_faults
 
 GROUP: Final = "towpath.launchers"
 CATALOG_SECONDS: Final = 60.0
+WAYS_IN: Final[Mapping[str, frozenset[str]]] = {
+    "unix": frozenset({"unix", "tcp"}),
+    "direct": frozenset({"tls"}),
+    "ssh": frozenset({"ssh-socket"}),
+}
+"""The ways in, and the kinds of endpoint that each is for. A cluster uses the first that its kind has, by default."""
 
 
 def _never(_: Any) -> bool:
@@ -35,7 +41,10 @@ class LauncherKind:
     open: str
     """`MODULE:FUNCTION`, called by the controller alone: `(ClusterConfig, LauncherContext) -> Launcher`."""
     endpoints: frozenset[str]
-    """The kinds of endpoint that jobs may report: `unix` and `tcp` on the hub's machine, `tls` anywhere."""
+    """The kinds of endpoint that jobs may report: `unix` and `tcp` on the hub's machine, `tls`, `ssh-socket` anywhere.
+
+    They say which ways in such a cluster has (`WAYS_IN`). A launcher with `ssh-socket` is a `batch.contract.SshLogins`.
+    """
     options: type[Struct] = NoOptions
     """The table `[cluster.<kind>]`: a frozen Struct with defaults, checked with the rest of the configuration."""
     check: Callable[[Any, str, Say], None] = no_faults
@@ -100,6 +109,21 @@ def adapted(kind: LauncherKind, cluster: ClusterConfig) -> LauncherKind:
 def options_of(cluster: ClusterConfig) -> Any:
     """Return the cluster's own options, or their defaults where the configuration has none."""
     return kind_of(cluster).options() if cluster.options is None else cluster.options
+
+
+def ways_in_of(kind: LauncherKind) -> list[str]:
+    """Return the ways in that clusters of this kind have; the first is the default."""
+    return [name for name, endpoints in WAYS_IN.items() if endpoints & kind.endpoints]
+
+
+def way_in_of(cluster: ClusterConfig) -> str:
+    """Return the way in to a cluster's apps."""
+    return cluster.way_in or next(iter(ways_in_of(kind_of(cluster))), "")
+
+
+def endpoints_of(cluster: ClusterConfig) -> frozenset[str]:
+    """Return the kinds of endpoint that jobs of this cluster may report."""
+    return kind_of(cluster).endpoints & WAYS_IN.get(way_in_of(cluster), frozenset())
 
 
 def cluster_named(config: Config, name: str) -> ClusterConfig | None:

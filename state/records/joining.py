@@ -22,6 +22,8 @@ INVITATION_SECONDS: Final = 3600
 """Lifetime of a token, unless the admin sets another."""
 ANSWER_SECONDS: Final = 600
 """How long requests and answers are kept."""
+GATEWAY_ID_LENGTH: Final = 32
+"""Of the SHA-256 (hex) of a gateway's public key (DER), which is its id."""
 REFUSED: Final = b""
 """The answer to a request with an unknown token."""
 _PREFIX: Final = "towpath-join"

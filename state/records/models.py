@@ -136,10 +136,12 @@ class JobRef(Struct, frozen=True, kw_only=True):
 
 
 class Endpoint(Struct, frozen=True, kw_only=True):
-    """How a byte stream to an app is opened: `tcp` (host, port), `unix` (path), or `tls` (host, port, name).
+    """How a byte stream to an app is opened.
 
-    `tls`: mutual TLS with certificates of the hub's authority. The node must prove the name `name`, which contains the
-    attempt's id, so that a report with a wrong address cannot redirect the gateway.
+    `tcp`: host, port. `unix`: path. `tls` (host, port, name): mutual TLS with certificates of the hub's authority. The
+    node must prove the name `name`, which contains the attempt's id, so that a report with a wrong address cannot
+    redirect the gateway. `ssh-socket` (path, name, server): the app's socket on the host of this attempt of the server
+    with the key `server`. Only the controller says which host that is (`state.records.ssh`).
     """
 
     kind: str
@@ -147,6 +149,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     port: int = 0
     path: str = ""
     name: str = ""
+    server: str = ""
 
 
 class Reason(Struct, frozen=True, kw_only=True):

@@ -5,10 +5,11 @@ Pure. Checks the tables only. Whether a cluster can be reached is for the contro
 
 from urllib.parse import urlsplit
 
+from state.config.ports import FIRST_PORT, LAST_PORT, port_range
 from state.config.tables import ClusterConfig, Config, GatewayConfig
 from state.config.urls import is_loopback
 from state.plugins.entry_points import PluginError
-from state.plugins.launchers import LauncherKind, adapted, find_kind, kind_names, options_of
+from state.plugins.launchers import LauncherKind, adapted, find_kind, kind_names, options_of, ways_in_of
 from state.plugins.options import Say, has_required
 
 
@@ -32,6 +33,7 @@ def check(config: Config, say: Say) -> None:
             )
         if cluster.options is None and has_required(kind.options):
             continue  # a key is missing or faulty, and has been reported
+        _way_in(cluster, kind, f"cluster[{number}]", say)
         _isolation(cluster, kind, config, f"cluster[{number}].isolation", say)
         kind.check(options_of(cluster), f"cluster[{number}].{cluster.kind}", say)
 
@@ -49,6 +51,22 @@ def _kind(cluster: ClusterConfig, key: str, say: Say) -> LauncherKind | None:
         else:
             say(key, f"{cluster.kind!r} is not a kind of cluster. Use one of: {', '.join(known)}.")
     return None if kind is None else adapted(kind, cluster)
+
+
+def _way_in(cluster: ClusterConfig, kind: LauncherKind, at: str, say: Say) -> None:
+    """Reject a way in that the kind does not have, and ports that nothing listens on."""
+    ways = ways_in_of(kind)
+    if cluster.way_in and cluster.way_in not in ways:
+        say(f"{at}.way_in", f"{cluster.way_in!r} is not a way in to a {cluster.kind} cluster. Use {' or '.join(ways)}.")
+    if not cluster.direct_ports:
+        return
+    if (cluster.way_in or ways[0]) != "direct":
+        say(f"{at}.direct_ports", "only the way in direct listens on ports. Remove this.")
+    elif port_range(cluster.direct_ports) is None:
+        say(
+            f"{at}.direct_ports",
+            f"{cluster.direct_ports!r} is not a range of ports from {FIRST_PORT} to {LAST_PORT}, such as 40000-40100.",
+        )
 
 
 def _isolation(cluster: ClusterConfig, kind: LauncherKind, config: Config, key: str, say: Say) -> None:

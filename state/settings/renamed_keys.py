@@ -11,6 +11,9 @@ RENAMED: Final[Mapping[str, str]] = {
 }
 """Old key → new key. It applies in every table that has the new key."""
 
+MOVED: Final[Mapping[str, str]] = {"way_in": "[[cluster]]"}
+"""Key → the table that has it now, where it was in a table of one kind of cluster before."""
+
 
 def new_name(key: object, known: Container[str]) -> str:
     """Return the new name of a key in a table with these keys; `""` if it was not renamed."""

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from state.settings.kind_tables import options_type, other_tables
-from state.settings.renamed_keys import new_name
+from state.settings.renamed_keys import MOVED, new_name
 
 Say = Callable[[str, str], None]
 """Report a fault: key, message."""
@@ -112,6 +112,8 @@ def unknown(key: object, known: Iterable[str]) -> str:
     known = list(known)
     if new := new_name(key, known):
         return f"this key is now called {new}. Rename it."
+    if isinstance(key, str) and key in MOVED:
+        return f"this key is now in {MOVED[key]}. Move it there."
     near = difflib.get_close_matches(str(key), known, n=1)
     return f"there is no such key. Did you mean {near[0]}?" if near else "there is no such key."
 

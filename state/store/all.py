@@ -22,6 +22,7 @@ from state.store.servers import Servers
 from state.store.services import Services
 from state.store.sessions import Sessions
 from state.store.shares import Shares
+from state.store.ssh_passes import SshPasses
 from state.store.standings import Standings
 from state.store.tokens import Tokens
 from state.store.tries import Tries
@@ -48,6 +49,7 @@ class Store:
         self.feed = Feed(redis)
         self.health = Health(redis)
         self.joining = Joining(redis)
+        self.ssh_passes = SshPasses(redis)
         self.leases = Leases(redis)
         self.homes = Homes(redis)
         self.catalogs = Catalogs(redis)

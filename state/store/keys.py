@@ -28,6 +28,8 @@ GATEWAYS_RENEWED: Final = "towpath:{gateways}:renewed"
 GATEWAYS_WORK: Final = "towpath:{gateways}:work"
 GATEWAYS_NEWS: Final = "towpath:{gateways}:news"
 
+SSH_WORK: Final = "towpath:{ssh}:work"
+
 HEALTH_PROBLEMS: Final = "towpath:{health}:problems"
 EDGE_REPORT: Final = "towpath:{edge}:report"
 EDGE_TURN: Final = "towpath:{edge}:turn"
@@ -208,6 +210,11 @@ def join_request(token_id: str) -> str:
 def join_answer(token_id: str) -> str:
     """The controller's answer, sealed with the token's key, with TTL."""
     return f"towpath:{{join:{token_id}}}:answer"
+
+
+def ssh_pass(attempt: str, gateway_id: str) -> str:
+    """JSON of a gateway's pass to an attempt's app by SSH, with TTL."""
+    return f"towpath:{{ssh:{attempt}}}:pass:{gateway_id}"
 
 
 def lease_holder(name: str) -> str:

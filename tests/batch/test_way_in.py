@@ -346,3 +346,44 @@ def test_reports_go_over_https_to_the_hubs_own_listener_and_to_no_other(node):
         assert len(node.hub.reports) == 1
     finally:
         other.close()
+
+
+def held_port():
+    """A socket that listens on a port, so that nobody else can."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    held.listen()
+    return held
+
+
+def free_pair():
+    """(a port that is taken, held by this socket, and the next one, which is free)."""
+    for _ in range(100):
+        held = held_port()
+        port = held.getsockname()[1]
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port + 1))
+            except OSError:
+                held.close()
+            else:
+                return held, port
+    raise AssertionError("no two ports in a row")
+
+
+def test_the_way_in_listens_on_a_port_of_the_range_that_is_free(node):
+    held, taken = free_pair()
+    with held:
+        node.start(ports=[taken, taken + 1])
+        assert node.ready()[1] == taken + 1
+
+
+def test_a_range_of_ports_that_are_all_in_use_is_an_error_in_words(node):
+    with held_port() as held:
+        port = held.getsockname()[1]
+        node.start(ports=[port, port])
+        report = node.hub.wait("failed")
+    assert report["code"] == "ports"
+    assert (
+        report["message"] == f"All of the ports {port} to {port}, which servers may listen on, are in use on the node."
+    )

@@ -18,17 +18,22 @@ from urllib.request import urlopen
 
 from tests.ports import free_port
 
+NODE = f"{'5' * 32}.towpath.internal"
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Worker:
-    """`with Worker({"/user/a/": ("tcp", port)}) as worker:`; values may also be ("unix", path)."""
+    """`with Worker({"/user/a/": ("tcp", port)}) as worker:`; values may also be ("unix", path), or of `Upstream.site`."""
 
     def __init__(self, routes, *, credential="token secret", address="127.0.0.1", host="127.0.0.1", **options):
         self.port = free_port()
         self.host = host
         self._writers = []
         self.origin = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        for prefix, leads in list(routes.items()):
+            if len(leads) == 2 and isinstance(leads[1], dict):  # an endpoint of `Upstream.site`
+                routes[prefix], more = leads
+                options = {**more, **options}
         self._plan = {
             "port": self.port,
             "address": address,
@@ -124,14 +129,23 @@ class Upstream:
     `async with Upstream(script) as app:`; `app.endpoint` leads to it; `app.seen` collects what scripts put there.
     """
 
+    site = None
+    """The way in that all tests are run with; None: straight to the socket (tests/gateway/tunnel/conftest.py)."""
+
     def __init__(self, script, *, path=None):
         self.script = script
         self.path = path
+        self.leading = contextlib.ExitStack()
         self.seen = []
         self.connections = 0
 
     async def __aenter__(self):
-        if self.path:
+        if self.site is not None:
+            path = self.site.socket()
+            self.server = await asyncio.start_unix_server(self._serve, path, limit=2**20)
+            self.site.own(path)
+            self.endpoint = self.leading.enter_context(self.site.leading_to(path))
+        elif self.path:
             self.server = await asyncio.start_unix_server(self._serve, self.path, limit=2**20)
             self.endpoint = ("unix", str(self.path))
         else:
@@ -141,6 +155,7 @@ class Upstream:
 
     async def __aexit__(self, *_):
         self.server.close()
+        self.leading.close()
 
     async def _serve(self, reader, writer):
         self.connections += 1
@@ -202,22 +217,30 @@ class Gate:
     """The handler: routes are known, all users may use them."""
 
     def __init__(self, plan):
+        self.warm = False
         from gateway.tunnel import Tunnel, TunnelOptions
-        from gateway.tunnel.identity import GatewayIdentity
+        from gateway.ways_in.direct import DirectWayIn
+        from gateway.ways_in.identity import GatewayIdentity
+        from gateway.ways_in.sockets import TcpWayIn, UnixWayIn
         from state.records.models import Endpoint, Route
 
         options = dict(plan["options"])
         networks = tuple(ip_network(each) for each in options.pop("trusted_proxies", ()))
         hidden = frozenset(name.encode() for name in options.pop("hidden_cookies", ("towpath-session",)))
         self.limits = options.pop("limits", {})
+        ways_in = {"unix": UnixWayIn(), "tcp": TcpWayIn()}
         if "identity" in options:
-            options["identity"] = GatewayIdentity(Path(options["identity"]))
+            ways_in["tls"] = DirectWayIn(GatewayIdentity(Path(options.pop("identity"))))
+        if "ssh" in options:
+            self.warm = options["ssh"].pop("warm", False)
+            ways_in["ssh-socket"] = ssh_way_in(**options.pop("ssh"))
         self.noted = []
         self.tunnel = Tunnel(
             TunnelOptions(
                 trusted_proxies=networks,
                 hidden_cookies=hidden,
                 on_activity=lambda route: self.noted.append(route.user),
+                ways_in=ways_in,
                 **options,
             )
         )
@@ -227,6 +250,7 @@ class Gate:
                 "unix": lambda where: Endpoint(kind="unix", path=where),
                 "tcp": lambda where: Endpoint(kind="tcp", host="127.0.0.1", port=where),
                 "tls": lambda where: Endpoint(kind="tls", host=where[0], port=where[1], name=where[2]),
+                "ssh": lambda where: Endpoint(kind="ssh-socket", path=where, name=NODE, server="alice/"),
             }[kind](where)
             user = prefix.split("/")[2]
             self.routes[prefix] = Route(
@@ -272,6 +296,31 @@ class Gate:
             answer(request, 200, None)
 
 
+class GivenPass:
+    """The passes that a store would have: one, in a file that the test may replace. Each request for one is noted."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.asked = self.path.with_suffix(".asked")
+
+    async def ask(self, request):
+        with self.asked.open("a") as file:
+            file.write(f"{request.user} {request.server} {request.attempt} {request.gateway_id}\n")
+
+    async def find(self, _attempt, _gateway_id):
+        import msgspec
+
+        from state.records.ssh import SshPass
+
+        return msgspec.json.decode(self.path.read_bytes(), type=SshPass)
+
+
+def ssh_way_in(*, certificate, **options):
+    from gateway.ways_in.ssh.way_in import SshWayIn
+
+    return SshWayIn(GivenPass(options.pop("pass")), Path(certificate), **options)
+
+
 def answer(request, status, value):
     request.respond(status, [(b"content-type", b"application/json")], json.dumps(value).encode())
 
@@ -286,6 +335,11 @@ async def _serve(plan):
     gate = Gate(plan)
     server = Server(gate, limits=ConnectionLimits(**gate.limits))
     await server.listen(plan["address"], plan["port"])
+    for route in gate.routes.values():
+        if gate.warm and route.endpoint.kind == "ssh-socket":
+            way_in = gate.tunnel.options.ways_in["ssh-socket"]
+            made = await way_in._passes.get(route.endpoint)
+            await way_in._line(made).link(made)
     ending = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ending.set)
     print("ready", flush=True)

@@ -29,6 +29,7 @@ name = "lab"
 kind = "ssh"
 tick = 0.5
 start_window = {window}
+{cluster}
 [cluster.ssh]
 known_hosts = ["{known_hosts}"]
 monitor_user = "{monitor}"
@@ -83,7 +84,15 @@ class SshHub(Hub):
     """One run of `towpath serve` on a pool."""
 
     def __init__(
-        self, folder: Path, pool: Pool, *, apps: bool = False, window: int = 60, more: str = "", **rest
+        self,
+        folder: Path,
+        pool: Pool,
+        *,
+        apps: bool = False,
+        window: int = 60,
+        more: str = "",
+        cluster: str = "",
+        **rest,
     ) -> None:
         self.pool = pool
         port, report_port = free_port(), free_port()
@@ -94,6 +103,7 @@ class SshHub(Hub):
             known_hosts=pool.known_hosts,
             monitor=MONITOR,
             more=more,
+            cluster=cluster,
             hosts="\n".join(host.table() for host in pool.hosts.values()),
         )
         stub = pool.folder / "stub.py"

@@ -1,6 +1,7 @@
 """The main job without a scheduler, in a real Chromium: JupyterLab on another host, as another Unix user."""
 
 import re
+import shutil
 from contextlib import suppress
 
 import pytest
@@ -15,9 +16,13 @@ from tests.ssh.ssh_hub import SshHub, short
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def hub(pool, short_folder):
-    hub = SshHub(short(short_folder), pool, apps=True, workers=2, window=180)
+@pytest.fixture(params=["direct", "ssh"])
+def hub(request, pool, short_folder):
+    way_in = f'way_in = "{request.param}"'
+    for host in pool.hosts.values():  # JupyterLab opens again what was open before
+        shutil.rmtree(host.homes / "alice")
+        host.make_home("alice")
+    hub = SshHub(short(short_folder), pool, apps=True, workers=2, window=180, cluster=way_in)
     try:
         yield hub.start()
     finally:

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 
 from batch.launchers.ssh.answers import HostResources
+from batch.launchers.ssh.kind import SshHostConfig
 from batch.launchers.ssh.placement import GIB
+
+
+def no_forwarding(host: SshHostConfig) -> str:
+    """What is wrong with a host to whose sockets gateways cannot connect."""
+    return (
+        f"sshd on {host.name} does not let gateways connect to sockets, which the way in ssh needs. In sshd_config, set"
+        " `AllowStreamLocalForwarding local`, remove `DisableForwarding`, and reload sshd."
+    )
 
 
 def summary(resources: HostResources, gpus: Sequence[str]) -> tuple[str, bool]:

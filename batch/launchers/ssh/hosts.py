@@ -4,12 +4,13 @@ Owns how the program comes to run on a host, and what keeps it from that. Does n
 """
 
 import asyncio
+import secrets
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from batch.contract import LauncherError, PartReport
-from batch.launchers.ssh.advice import summary
+from batch.launchers.ssh.advice import no_forwarding, summary
 from batch.launchers.ssh.answers import gpu_of
 from batch.launchers.ssh.kind import SshConfig, SshHostConfig
 from batch.launchers.ssh.native_id import Place
@@ -23,13 +24,23 @@ from batch.ssh.output import Output
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 """Exit codes of a shell that cannot run a program (POSIX, Shell Command Language 2.8.2)."""
 
+REACH_SECONDS: Final = 5.0
+REACH_PAUSE: Final = 0.1
+CHECK_FOLDER: Final = "/tmp/towpath-check-"  # noqa: S108 - of `remote.listen`, which makes it private
+
 
 class Hosts(HostRequests):
     """See the module. What only looks at load and processes is asked as the monitor, all else as a job's account."""
 
-    def __init__(self, config: SshConfig, connections: Connections, *, authority: str = "") -> None:
-        """`authority`: the public key of the hub's own SSH authority, where it has one."""
+    def __init__(
+        self, config: SshConfig, connections: Connections, *, authority: str = "", by_ssh: bool = False
+    ) -> None:
+        """`authority`: the public key of the hub's own SSH authority, where it has one.
+
+        `by_ssh`: gateways reach apps by SSH, which `check` tries.
+        """
         super().__init__(config)
+        self._by_ssh = by_ssh
         self._connections = connections
         self._authority = authority
         self._command = command(config.python)
@@ -85,7 +96,26 @@ class Hosts(HostRequests):
             return PartReport(part=part, good=False, text=self._advice(host, cause))
         types = Counter(gpu_of(raw).type for raw in found.gpus)
         text, doubt = summary(found, [f"{count} {kind} GPU{'s' * (count > 1)}" for kind, count in types.items()])
+        if self._by_ssh and (why := await self._no_forwarding(host)):
+            return PartReport(part=part, good=False, text=f"{text} {why}")
         return PartReport(part=part, text=text, doubt=doubt)
+
+    async def _no_forwarding(self, host: SshHostConfig) -> str:
+        """Try the way in ssh as gateways use it, with a socket of the monitor's; return what is wrong, or `""`."""
+        name, account = secrets.token_hex(8), self._config.monitor_user
+        waiting = asyncio.ensure_future(
+            self._ask(self._monitor(host.name), "listen", {"name": name, "seconds": REACH_SECONDS}, dict[str, Any])
+        )
+        try:
+            async with self._connections.forwarding(host.name, account) as connection:
+                while not waiting.done() and not await connection.greet(f"{CHECK_FOLDER}{name}/s", b"towpath\n"):  # noqa: ASYNC110
+                    await asyncio.sleep(REACH_PAUSE)
+            reached = (await waiting).get("reached") is True
+        except (SshError, LauncherError) as error:
+            return self._advice(host, error)
+        finally:
+            waiting.cancel()
+        return "" if reached else no_forwarding(host)
 
     def _advice(self, host: SshHostConfig, error: Exception) -> str:
         return trouble_text(error, host, self._config, authority=self._authority, account=self._config.monitor_user)

@@ -18,7 +18,7 @@ from batch.launchers.ssh.answers import Scan
 from batch.launchers.ssh.native_id import Place, parse
 from batch.launchers.ssh.records import open_record
 from batch.launchers.ssh.requests import HostRequests
-from batch.launchers.ssh.views import Facts, Look, view_of
+from batch.launchers.ssh.views import DIRECT, Facts, Look, view_of
 from state.records.models import Server, Status
 
 KEEP_SECONDS: Final = 3600.0
@@ -49,9 +49,16 @@ class JobTable:
     """See the module."""
 
     def __init__(
-        self, hosts: HostRequests, names: Collection[str], key: bytes, clock: Callable[[], float] = time.time
+        self,
+        hosts: HostRequests,
+        names: Collection[str],
+        key: bytes,
+        clock: Callable[[], float] = time.time,
+        *,
+        endpoints: frozenset[str] = DIRECT,
     ) -> None:
-        """`names`: of the hosts. `key`: of the records' seal."""
+        """`names`: of the hosts. `key`: of the records' seal. `endpoints`: the kinds that the cluster may have."""
+        self._endpoints = endpoints
         self._hosts = hosts
         self._names = tuple(names)
         self._key = key
@@ -176,7 +183,7 @@ class JobTable:
         if record.user != place.account or (job is not None and job.view.user != record.user):
             self._foreign[(attempt, place.account, place.host)] = self._clock()
             return
-        view = view_of(facts, place, record, boot=look.boot)
+        view = view_of(facts, place, record, boot=look.boot, endpoints=self._endpoints)
         ended = self._clock() if view.state.final else 0.0
         self._jobs[attempt] = KnownJob(place=place, view=view, record=record, ended=ended)
 

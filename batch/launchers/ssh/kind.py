@@ -18,16 +18,22 @@ class SshHostConfig(SshAddressConfig, frozen=True, kw_only=True, forbid_unknown_
     """How many servers may run on it at once; 0: no limit."""
 
 
+class SshJumpConfig(SshAddressConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[cluster.ssh.jump]`: a host through which all others are reached."""
+
+    user: Annotated[str, Meta(pattern=r"^([a-z_][a-z0-9_.-]*)?$", max_length=32)] = ""
+    """The account there, of which nothing but forwarding is needed. Empty: the same as on the host."""
+
+
 class SshConfig(SshLoginConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[cluster.ssh]`: hosts without a scheduler."""
 
     host: tuple[SshHostConfig, ...] = ()
+    jump: SshJumpConfig | None = None
     min_uid: Annotated[int, Meta(ge=1)] = 1000
     """Accounts with a smaller user id are system accounts and cannot have servers."""
     servers_per_user: Annotated[int, Meta(ge=0)] = 0
     """How many servers of one user may run on the pool at once; 0: no limit."""
-    way_in: str = "direct"
-    """How gateways reach an app: `direct` (mutual TLS to the starter, on a port of the host)."""
     python: str = "/usr/bin/python3"
     """The interpreter (3.6 or newer) on the hosts."""
     folder: str = "~/.towpath"
@@ -45,8 +51,6 @@ def check(ssh: SshConfig, at: str, say: Say) -> None:
         say(f"{at}.host", "a host cannot have the name any, which stands for the host with the most room.")
     check_addresses(ssh.host, f"{at}.host", say)
     check_login(ssh, at, say)
-    if ssh.way_in != "direct":
-        say(f"{at}.way_in", f"{ssh.way_in!r} is not supported. Use direct.")
     check_python(ssh.python, f"{at}.python", say)
     if not PLAIN_PATH.fullmatch(ssh.folder.removeprefix("~")) or ssh.folder in ("/", "~/"):
         say(f"{at}.folder", "this must be an absolute path, or begin with ~/ (the home of the job's user).")
@@ -57,6 +61,6 @@ KIND: Final = LauncherKind(
     open="batch.launchers.ssh.factory:open_ssh",
     options=SshConfig,
     check=check,
-    endpoints=frozenset({"tls"}),
+    endpoints=frozenset({"tls", "ssh-socket"}),
     option_kinds=frozenset(KINDS),
 )

@@ -29,13 +29,16 @@ from batch.launchers.ssh.catalog import offer_of
 from batch.launchers.ssh.job_table import JobTable
 from batch.launchers.ssh.kind import SshConfig
 from batch.launchers.ssh.native_id import Place, parse
+from batch.launchers.ssh.passes import PassMaker
 from batch.launchers.ssh.placement import Share
 from batch.launchers.ssh.pool import HostPool, Placed
 from batch.launchers.ssh.records import seal_record
 from batch.launchers.ssh.requests import TELL_ADMINS, HostRequests
 from batch.launchers.ssh.setup import check_texts, setup_script, with_image
+from batch.launchers.ssh.views import DIRECT
 from batch.ssh.errors import SshError
 from state.records.models import JobRef, Server
+from state.records.ssh import SshPass
 
 ACCOUNT: Final = re.compile(r"[a-z_][a-z0-9_.-]{0,31}")
 ATTEMPT: Final = re.compile(r"[0-9a-f]{32}")
@@ -59,8 +62,13 @@ class SshLauncher:
         starter: str,
         reserve: bool = True,
         clock: Callable[[], float] = time.time,
+        endpoints: frozenset[str] = DIRECT,
+        passes: PassMaker | None = None,
     ) -> None:
-        """`key`: of the records' seal. `starter`: its text, of `batch.bundle`. `reserve`: see `HostPool`."""
+        """`key`: of the records' seal. `starter`: its text, of `batch.bundle`. `reserve`: see `HostPool`.
+
+        `endpoints`: see `JobTable`. `passes`: None where gateways do not use SSH.
+        """
         self._cluster = cluster
         self._config = config
         self._hosts = hosts
@@ -68,7 +76,9 @@ class SshLauncher:
         self._starter = starter.encode()
         self._digest = hashlib.sha256(self._starter).hexdigest()
         self._clock = clock
-        self._table = JobTable(hosts, [host.name for host in config.host], key, clock)
+        self._passes = passes
+        self._endpoints = endpoints
+        self._table = JobTable(hosts, [host.name for host in config.host], key, clock, endpoints=endpoints)
         self._pool = HostPool(cluster, config, hosts, clock, reserve=reserve)
 
     # --- place and submit
@@ -79,6 +89,7 @@ class SshLauncher:
         if _place_in(spec.record) is not None and (placed is None or placed.touched):
             return spec.record.job
         _check_names(spec, self._config)
+        _check_socket(spec, self._endpoints)
         placed = await self._pool.reserve(spec)
         return JobRef(cluster=self._cluster, native_id=str(placed.place))
 
@@ -160,6 +171,16 @@ class SshLauncher:
             return Share()  # it was started: what it has stays
         return (await self._pool.reserve(spec, only=place.host)).share
 
+    async def ssh_pass(self, server: Server, public_key: str) -> SshPass:
+        """See `batch.contract.SshLogins`. Certificates are made for accounts of users alone."""
+        place = _place_in(server)
+        if self._passes is None or place is None or place.account != server.user:
+            raise LauncherError("This server is not reached by SSH.", transient=False, code="way-in")
+        if self._pool.host(place.host) is None:
+            raise LauncherError("The host of this server is not in the pool any more.", transient=False, code="host")
+        await self._pool.check_account(place)
+        return await self._passes.make(place, public_key)
+
     # --- poll, cancel, catalog, close
 
     async def poll(self, known: Collection[Server] = ()) -> dict[str, JobView]:
@@ -224,6 +245,13 @@ def gpu_environment(resources: Resources, share: Share) -> dict[str, str]:
     indexes = ",".join(map(str, share.gpus))
     variables = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
     return {**dict.fromkeys(variables, indexes), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+def _check_socket(spec: JobSpec, endpoints: frozenset[str]) -> None:
+    """Refuse an app whose port is open to all users of its host, where gateways connect to sockets alone."""
+    if "ssh-socket" in endpoints and spec.shared_node_port and any("{port}" in word for word in spec.command):
+        words = "Apps on a port that is shared with the host cannot be reached by SSH."
+        raise LauncherError(words, transient=False, code="way-in", hint=TELL_ADMINS)
 
 
 def _place_in(record: Server) -> Place | None:

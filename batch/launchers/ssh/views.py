@@ -4,6 +4,7 @@ The user can write anything into a job's folder: its content is only trusted abo
 the hub (user, server, secrets) comes from the sealed record only.
 """
 
+from collections.abc import Container
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -11,12 +12,13 @@ from msgspec import Meta, Struct
 
 from batch.contract import JobState, JobView, Report
 from batch.launchers.ssh.native_id import Place
-from state.names import INTERNAL_DOMAIN
+from state.names import node_name, server_key
 from state.records.models import Endpoint, Reason, Server
 
 STILLBORN_SECONDS: Final = 60.0
 """A job that has no process this long after its folder was made did not start."""
 TAIL_MAX: Final = 16 * 1024
+DIRECT: Final = frozenset({"tls"})
 RESTARTED: Final = "host-restarted"
 
 Text = Annotated[str, Meta(max_length=TAIL_MAX)]
@@ -35,6 +37,7 @@ class _Job(Struct):
 
 class _Endpoint(Struct):
     kind: str
+    path: Annotated[str, Meta(max_length=107, pattern=r"^(/[^\0]*)?$")] = ""
     host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]+$")] = ""
     port: Port | None = None
 
@@ -87,10 +90,13 @@ class Look(Struct, kw_only=True):
     jobs: dict[str, Facts]
 
 
-def view_of(facts: Facts, place: Place, record: Server, *, boot: str) -> JobView:
-    """Return the view of a job that has a folder on its host. `boot`: the host's present boot id."""
+def view_of(facts: Facts, place: Place, record: Server, *, boot: str, endpoints: Container[str] = DIRECT) -> JobView:
+    """Return the view of a job that has a folder on its host.
+
+    `boot`: the host's present boot id. `endpoints`: the kinds of endpoint that the cluster's way in is for.
+    """
     job = _convert(facts.job, _Job)
-    report = _report(facts.report, record.attempt)
+    report = _report(facts.report, record, endpoints)
     state, reason, ending = _state(facts, job, report, place, boot)
     native = Place(account=place.account, host=place.host, pid=job.pid if job else 0, start=job.start if job else 0)
     return JobView(
@@ -155,20 +161,19 @@ def _ended(job: _Job, report: Report | None, place: Place, boot: str) -> tuple[J
     return JobState.FAILED, f"The job's processes on {place.host} were killed.", None
 
 
-def _report(note: dict[str, Any] | None, attempt: str) -> Report | None:
+def _report(note: dict[str, Any] | None, record: Server, endpoints: Container[str]) -> Report | None:
     """Return the starter's last report. An endpoint only counts if the app must prove that it is this attempt's."""
     found = _convert(note, _Report)
     if found is None or found.kind not in ("ready", "ended", "failed"):
         return None
     endpoint = None
     if found.kind == "ready":
-        reported = found.endpoint
-        if reported is None or reported.kind != "tls" or reported.port is None or not reported.host:
+        endpoint = _endpoint(found.endpoint, record, endpoints)
+        if endpoint is None:
             return None
-        endpoint = Endpoint(kind="tls", host=reported.host, port=reported.port, name=f"{attempt}.{INTERNAL_DOMAIN}")
     return Report(
         kind=found.kind,
-        attempt=attempt,
+        attempt=record.attempt,
         time=found.time,
         endpoint=endpoint,
         exit_code=found.exit_code,
@@ -176,6 +181,19 @@ def _report(note: dict[str, Any] | None, attempt: str) -> Report | None:
         code=found.code,
         message=found.message,
     )
+
+
+def _endpoint(reported: _Endpoint | None, record: Server, endpoints: Container[str]) -> Endpoint | None:
+    if reported is None or reported.kind not in endpoints:
+        return None
+    if reported.kind == "ssh-socket":
+        if not reported.path:
+            return None
+        key = server_key(record.user, record.name)
+        return Endpoint(kind="ssh-socket", path=reported.path, name=node_name(record.attempt), server=key)
+    if reported.port is None or not reported.host:
+        return None
+    return Endpoint(kind="tls", host=reported.host, port=reported.port, name=node_name(record.attempt))
 
 
 def _convert(note: dict[str, Any] | None, kind: type[T]) -> T | None:

@@ -57,7 +57,7 @@ class Fixed:
     def __init__(self, key, text, account):
         self.key, self.text, self.account = key, text, account
 
-    async def login(self, account):
+    async def login(self, account, *, forwarding=False):
         return Login([(self.key._key, asyncssh.import_certificate(self.text))])
 
 

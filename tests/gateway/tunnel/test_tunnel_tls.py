@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from batch.authority import ensure
-from gateway.tunnel.identity import GatewayIdentity
+from gateway.ways_in.identity import GatewayIdentity
 from state.config.tables import Config
 from tests.batch.way_in import ATTEMPT, OTHER, Node
 from tests.gateway.tunnel_harness import Upstream, Worker, answers

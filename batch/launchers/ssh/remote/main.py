@@ -41,6 +41,10 @@ def carry_out(request: "dict[str, Any]") -> "dict[str, Any]":
         from batch.ssh.remote.accounts import find
 
         return find(request["name"])
+    if verb == "listen":
+        from batch.launchers.ssh.remote.listen import listen
+
+        return listen(request)
     from batch.ssh.remote.accounts import check
 
     os.umask(0o077)

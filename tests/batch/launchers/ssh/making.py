@@ -56,8 +56,9 @@ def connections_of(pool: Pool, config: SshConfig, **more: Any) -> Connections:
 def launcher_of(pool: Pool, config: SshConfig | None = None, **more: Any) -> SshLauncher:
     """A launcher with connections and a memory of its own."""
     config = config or config_of(pool)
+    own = {name: more.pop(name) for name in ("endpoints", "passes") if name in more}
     hosts = Hosts(config, connections_of(pool, config, **more), authority=Authority(AUTHORITY).public_line)
-    return SshLauncher("lab", config, hosts, key=SEAL_KEY, starter=starter_source())
+    return SshLauncher("lab", config, hosts, key=SEAL_KEY, starter=starter_source(), **own)
 
 
 def ssh_maker(pool: Pool) -> Callable[[], SshLauncher]:

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from gateway.tunnel.errors import UpstreamError
+from gateway.ways_in.errors import WayInError
 
-log = logging.getLogger("towpath.tunnel")
+log = logging.getLogger("towpath.ways_in")
 
 LOOK_EVERY: Final = 1.0
 """Maximum seconds between two checks of the files."""
@@ -34,7 +34,7 @@ class GatewayIdentity:
         self._looking = asyncio.Lock()
 
     async def context(self) -> ssl.SSLContext:
-        """Return the context for a connection to a node. Raises UpstreamError("identity") without usable files."""
+        """Return the context for a connection to a node. Raises WayInError("identity") without usable files."""
         if self._due():
             async with self._looking:  # a page opens many connections at once: all wait for the first check
                 if self._due():
@@ -44,7 +44,7 @@ class GatewayIdentity:
                     self._fault = fault
                     self._looked = time.monotonic()
         if self._context is None:
-            raise UpstreamError("identity", self._fault)
+            raise WayInError("identity", self._fault)
         return self._context
 
     def _due(self) -> bool:

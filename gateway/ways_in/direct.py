@@ -1,0 +1,48 @@
+"""The way in `direct`: mutual TLS to the starter on a node, which passes the bytes on to the app's socket."""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from gateway.ways_in.contract import P
+from gateway.ways_in.errors import WayInError
+from gateway.ways_in.identity import GatewayIdentity
+from gateway.ways_in.sockets import keep_alive
+from state.records.models import Endpoint
+
+log = logging.getLogger("towpath.ways_in")
+
+SHUTDOWN_SECONDS: Final = 10.0
+"""How long a node may take to answer the end of a TLS connection."""
+
+
+class DirectWayIn:
+    """See `gateway.ways_in.contract.WayIn`: endpoints of kind `tls`."""
+
+    def __init__(self, identity: GatewayIdentity) -> None:
+        self._identity = identity
+
+    async def open(self, endpoint: Endpoint, protocol: Callable[[], P]) -> P:
+        """See the contract. The node must prove the name in the endpoint, which contains the attempt's id."""
+        if not endpoint.name:
+            raise WayInError("refused", "the endpoint does not say whom the node must prove to be")
+        context = await self._identity.context()
+        try:
+            transport, made = await asyncio.get_running_loop().create_connection(
+                protocol,
+                endpoint.host,
+                endpoint.port,
+                ssl=context,
+                server_hostname=endpoint.name,
+                ssl_shutdown_timeout=SHUTDOWN_SECONDS,
+            )
+        except ssl.SSLCertVerificationError as error:
+            log.warning("%s does not prove to be %s: %s", endpoint.host, endpoint.name, error.verify_message)
+            raise WayInError("refused", repr(error)) from error
+        keep_alive(transport)
+        return made
+
+    async def close(self) -> None:
+        """See the contract."""
