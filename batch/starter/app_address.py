@@ -69,6 +69,18 @@ class AppAddress:
         self.endpoint = {"kind": "unix", "path": self.folder.socket_path()}
         self.isolation.adopt(self.endpoint["path"], app, port, environment)
 
+    def is_served(self) -> bool:
+        """Whether gateways connect to this node. Otherwise they reach the app's socket without our help."""
+        return bool(self.spec.get("passport")) and self.spec.get("way_in") != "ssh"
+
+    def for_gateways(self, listener: "dict[str, Any] | None") -> "dict[str, Any]":
+        """Where gateways find the app. `listener`: where we listen for them; None: nowhere."""
+        if listener is not None:
+            return listener
+        if self.spec.get("way_in") == "ssh" and self.endpoint["kind"] == "unix":
+            return {"kind": "ssh-socket", "path": self.endpoint["path"]}
+        return self.endpoint
+
     def command(self) -> "list[str]":
         """Return the app's command."""
         return fill_in(self.spec["command"], self.listens.get("path", ""), self.listens.get("port", 0))

@@ -81,7 +81,7 @@ class Starter:
                 if os.environ.get(SETUP_FAILURE):
                     raise StartError("setup", os.environ[SETUP_FAILURE])
                 self.come_up()
-            if self.listens() and self.way_in is None and not self.app.ended:
+            if self.address.is_served() and self.way_in is None and not self.app.ended:
                 self.open_way_in()
         except StartError as error:
             self.app.end(self.sleep)
@@ -117,7 +117,7 @@ class Starter:
                 self.send_running()
             if self.spec.get("passport"):
                 tls_context(self.reporter.authority)  # loads ssl, while the app loads what it needs
-                if self.listens() and self.address.endpoint["kind"] == "unix" and self.way_in is None:
+                if self.address.is_served() and self.address.endpoint["kind"] == "unix" and self.way_in is None:
                     self.open_way_in()  # not for a port: it may yet be given up
             if wait_until_it_answers(self.app, self.address, self.spec, self.sleep):
                 return
@@ -138,7 +138,7 @@ class Starter:
             if self.app.has_ended():
                 return
             raise
-        if self.listens():
+        if self.address.is_served():
             self.open_way_in()
         try:
             wait_until_it_answers(self.app, self.address, self.spec, self.sleep)
@@ -152,7 +152,7 @@ class Starter:
         Meanwhile report ready until the hub has received it (and repeatedly, if requested), pass on warnings, and limit
         the size of the log.
         """
-        more = {"endpoint": self.endpoint()}
+        more = {"endpoint": self.address.for_gateways(self.way_in.endpoint if self.way_in else None)}
         more.update(self.reporter.end_time())
         ready = self.reporter.build("ready", more)
         self.folder.write_report(ready)
@@ -258,18 +258,6 @@ class Starter:
         return self.reporter.build("warning", {"seconds": seconds})
 
     # --- helpers and signals
-
-    def listens(self) -> bool:
-        """Whether gateways connect to this node. Otherwise they reach the app's socket without our help."""
-        return bool(self.spec.get("passport")) and self.spec.get("way_in") != "ssh"
-
-    def endpoint(self) -> "dict[str, Any]":
-        """Where gateways find the app."""
-        if self.way_in is not None and self.way_in.endpoint is not None:
-            return self.way_in.endpoint
-        if self.spec.get("way_in") == "ssh" and self.address.endpoint["kind"] == "unix":
-            return {"kind": "ssh-socket", "path": self.address.endpoint["path"]}
-        return self.address.endpoint
 
     def open_way_in(self) -> None:
         """Listen for the gateway on the node's own address. Raises StartError."""
