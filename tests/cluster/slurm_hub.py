@@ -105,7 +105,10 @@ class SlurmHub(Hub):
             model = self.server(api, user, name)
             return model if model and model["status"] == status else None
 
-        return eventually(check, seconds=seconds, what=f"{user}/{name} {status}")
+        try:
+            return eventually(check, seconds=seconds, what=f"{user}/{name} {status}")
+        except AssertionError as error:
+            raise AssertionError(self.server(api, user, name)) from error
 
     def jobs(self) -> list[tuple[str, str, str]]:
         """Return the hub's jobs as squeue shows them: (id, name, state), without those that have ended."""

@@ -157,7 +157,10 @@ def test_running_out_of_memory_is_reported_with_the_log(slurm, alice):
     alice.start()
     alice.until("ready")
     alice.browser.get("/user/alice/fill")
-    eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", what="the cause")
+    try:
+        eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", what="the cause")
+    except AssertionError as error:
+        raise AssertionError(alice.model()) from error
     # The scheduler itself knows the request; accounting can be much later.
     message = alice.model()["reason"]["message"]
     assert "of memory" in message

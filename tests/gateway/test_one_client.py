@@ -21,6 +21,7 @@ class App(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     open = 0
+    counting = threading.Lock()
 
     def do_GET(self):
         self.send_response(200)
@@ -29,22 +30,30 @@ class App(BaseHTTPRequestHandler):
         self.wfile.write(b"ok")
 
     def do_POST(self):
-        App.open += 1
+        with App.counting:
+            App.open += 1
         try:
             while self.rfile.readline().strip():
                 self.rfile.readline()
         finally:
-            App.open -= 1
+            with App.counting:
+                App.open -= 1
         self.close_connection = True
 
     def log_message(self, *_):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    """With room for all connections at once: with its own 5, Linux drops some, and the gateway gives up on them."""
+
+    request_queue_size = 1024
+    daemon_threads = True
+
+
 @pytest.fixture
 def hub(tmp_path):
-    server = ThreadingHTTPServer(("127.0.0.1", 0), App)
-    server.daemon_threads = True
+    server = Server(("127.0.0.1", 0), App)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     config = stub_config(tmp_path, more=SERVICE.format(port=server.server_port))
     hub = Hub(tmp_path, config=config, workers=1).start()

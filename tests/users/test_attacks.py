@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from batch.authority import Authority
-from tests.batch.launchers.local.making import HOMES, jobs_of
+from tests.batch.launchers.local.making import HOMES
 from tests.batch.rig import by_attempt
 from tests.hub import children, eventually
 from tests.users.users_hub import UsersHub, short
 
+FOLDER = ".hostile"
+"""The jobs' folder in each home. Other tests use the same accounts and homes at the same time, and the usual folder."""
 SERVER_ROLE = '[[role]]\nname = "server"\nscopes = ["users:activity!user", "access:servers!server"]\n'
 """Gives each app a token of the API in its environment: a secret that can be looked for."""
 
@@ -22,7 +24,7 @@ def hub(users):
     """A hub in a folder that is open to every user, so that only its own files' modes protect it."""
     folder = short(users)
     folder.chmod(0o755)
-    hub = UsersHub(folder, users, more=SERVER_ROLE)
+    hub = UsersHub(folder, users, more=f'folder = "~/{FOLDER}"\n{SERVER_ROLE}')
     try:
         yield hub.start()
     finally:
@@ -34,7 +36,7 @@ def alice(hub):
     """A server of alice's: its attempt, its job folder, the pids of its processes."""
     with hub.shell("alice") as run:
         run.attempt = run("import os; print(os.environ['TOWPATH_ATTEMPT'])").strip()
-        run.job = jobs_of("alice") / run.attempt
+        run.job = HOMES / "alice" / FOLDER / "jobs" / run.attempt
         run.pids = by_attempt()[run.attempt]
         yield run
 
@@ -74,7 +76,7 @@ for path in sys.argv[1:]:
 
 
 def test_files_and_sockets_of_alice_and_of_the_hub_are_closed(hub, alice, bob):
-    files = [HOMES / "alice", HOMES / "alice" / ".towpath", alice.job, *alice.job.iterdir()]
+    files = [HOMES / "alice", HOMES / "alice" / FOLDER, alice.job, *alice.job.iterdir()]
     assert alice.job / "app.sock" in files
     files += [hub.data_dir, *hub.data_dir.rglob("*")]
     names = {path.name for path in files}
@@ -225,9 +227,9 @@ def test_links_of_bobs_lead_the_hub_nowhere(hub, users, alice, link, target):
     """Bob replaces folders of his with links: to alice's, to the hub's, and to one that only root may write to."""
     closed = users / "closed"
     closed.mkdir(exist_ok=True)
-    place = {"alice": HOMES / "alice" / ".towpath", "hub": hub.data_dir, "root": closed}[target]
+    place = {"alice": HOMES / "alice" / FOLDER, "hub": hub.data_dir, "root": closed}[target]
     before = sorted(place.rglob("*"))
-    folder = HOMES / "bob" / ".towpath"
+    folder = HOMES / "bob" / FOLDER
     path = folder if link == "folder" else folder / link
     subprocess.run(["rm", "-rf", str(path)], check=True)
     if link != "folder":
@@ -271,7 +273,7 @@ FORGE = """
 import json, os, subprocess, sys
 attempt, victim = sys.argv[1:3]
 home = os.path.expanduser("~")
-jobs = home + "/.towpath/jobs/"
+jobs = home + "/.hostile/jobs/"
 os.makedirs(jobs + victim, 0o700, exist_ok=True)
 mine = os.environ["TOWPATH_ATTEMPT"]
 for name in ("owner.json", "report.json"):
@@ -307,7 +309,7 @@ def test_a_process_and_a_folder_that_claim_to_be_alices_server_change_nothing(hu
 
 BREAK = """
 import json, os, sys
-job = os.path.expanduser("~/.towpath/jobs/") + os.environ["TOWPATH_ATTEMPT"]
+job = os.path.expanduser("~/.hostile/jobs/") + os.environ["TOWPATH_ATTEMPT"]
 for name in ("report.json", "job.json", "owner.json", "canceled"):
     try: os.unlink(job + "/" + name)
     except FileNotFoundError: pass

@@ -172,7 +172,10 @@ class UsersHub(Hub):
             model = self.server(api, user, name)
             return model if model and model["status"] == status else None
 
-        return eventually(check, seconds=seconds, what=f"{user}/{name} {status}")
+        try:
+            return eventually(check, seconds=seconds, what=f"{user}/{name} {status}")
+        except AssertionError as error:
+            raise AssertionError(self.server(api, user, name)) from error
 
     @contextlib.contextmanager
     def shell(self, user: str, **options):
