@@ -156,6 +156,7 @@ def test_a_scancel_is_reported_with_who_did_it(slurm, alice, by, words):
 def test_running_out_of_memory_is_reported_with_the_log(slurm, alice):
     alice.start()
     alice.until("ready")
+    eventually(alice.node, what="the app's answer")  # the gateway's copy of the routes may be a moment behind
     alice.browser.get("/user/alice/fill")
     try:
         eventually(lambda: (alice.model()["reason"] or {}).get("code") == "out-of-memory", what="the cause")
@@ -170,6 +171,7 @@ def test_running_out_of_memory_is_reported_with_the_log(slurm, alice):
 def test_a_crash_of_an_app_is_reported_with_its_exit_code_and_log(slurm, alice):
     alice.start()
     alice.until("ready")
+    eventually(alice.node, what="the app's answer")  # the gateway's copy of the routes may be a moment behind
     alice.browser.get("/user/alice/crash")
     reason = alice.until("failed")["reason"]
     assert (reason["code"], reason["exit_code"]) == ("app-died", 7)
