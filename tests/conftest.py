@@ -31,17 +31,15 @@ T = TypeVar("T")
 LEAKS = pytest.StashKey[list[tuple[str, str]]]()
 DEADLINE = 60.0
 """Seconds that a test waits for an event. It only limits failing tests; no passing test depends on it."""
-WAITING = (
+LONGEST = (
     "tests/cluster/test_faults",
     "tests/cluster/",
     "tests/bench_smoke/",
     "tests/faults/",
-    "tests/users/",
-    "tests/ssh/",
+    "tests/browser/",
+    "tests/batch/",
 )
-"""The slowest of the tests that mostly wait, slowest first."""
-COMPUTING = ("tests/edge/", "tests/browser/", "tests/jupyterhub/", "tests/batch/", "")
-"""All others, which mostly use the CPU."""
+"""The slowest tests, slowest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -66,21 +64,9 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes (pytest-xdist), run slow files first, so that none is left for the end.
-
-    Files whose tests wait and files whose tests compute take turns, so that the CPUs are busy throughout.
-    """
+    """With several processes (pytest-xdist), run slow files first, so that none is left for the end."""
     if hasattr(config, "workerinput"):
-        places: dict[str, tuple[int, int]] = {}
-        counts = [0, 0]
-        for prefix in (*WAITING, *COMPUTING):
-            kind = int(prefix in COMPUTING)
-            for item in items:
-                file = item.nodeid.partition("::")[0]
-                if file.startswith(prefix) and file not in places:
-                    places[file] = (counts[kind], kind)
-                    counts[kind] += 1
-        items.sort(key=lambda item: places[item.nodeid.partition("::")[0]])
+        items.sort(key=lambda item: next((at for at, part in enumerate(LONGEST) if item.nodeid.startswith(part)), 99))
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:
