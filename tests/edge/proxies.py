@@ -32,6 +32,7 @@ http {{
     include {folder}/towpath;
 }}
 """
+# One child: where there are several, Apache ends those that it takes for spare, with their connections of HTTP/2.
 APACHE = """
 ServerRoot {folder}
 DefaultRuntimeDir {folder}
@@ -40,6 +41,12 @@ ErrorLog {folder}/error.log
 User www-data
 Group www-data
 {modules}
+ThreadLimit 128
+ThreadsPerChild 128
+ServerLimit 1
+StartServers 1
+MaxRequestWorkers 128
+MaxSpareThreads 128
 ServerName localhost
 GracefulShutdownTimeout 1
 Include {folder}/towpath
