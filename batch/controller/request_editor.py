@@ -4,7 +4,6 @@ Owns the choice between a changed job, which keeps its place in the queue, and a
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Mapping
 
@@ -18,8 +17,9 @@ from batch.controller.watcher import ClusterWatch
 from batch.hooks.hooks import Hooks
 from batch.jobs.job_builder import in_the_script, resources
 from state.config.tables import Config
+from state.records.edits import new_attempt
 from state.records.log_fields import log_fields
-from state.records.models import Server, Status, Target
+from state.records.models import Server
 
 log = logging.getLogger("towpath.controller")
 
@@ -84,21 +84,7 @@ class RequestEditor:
 
         The record is saved first: after a crash between the two, the old job is one of an earlier attempt, and ends.
         """
-        fresh = Server(
-            user=server.user,
-            name=server.name,
-            display_name=server.display_name,
-            target=Target.READY,
-            status=Status.REQUESTED,
-            attempt=secrets.token_hex(16),
-            profile=server.profile,
-            cluster=server.cluster,
-            choices=server.choices,
-            strip_prefix=server.strip_prefix,
-            requested=time.time(),
-            revision=server.revision,
-            fence=server.fence,
-        )
+        fresh = new_attempt(server, now=time.time())
         message = "The request was changed. This needs a new job, which has a new place in the queue."
         await self._records.save(fresh, message)
         await self._records.end_tokens(server)

@@ -43,7 +43,8 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         way = pending(record)
         recorded = await site.store.servers.events(owner.name, server, limit=EVENTS_MAX) if way == "spawn" else []
         events = [event for event in recorded if event.attempt == record.attempt]
-        queued = record.status is Status.QUEUED
+        # A cluster without a queue gives no reason for waiting. There, the server is starting.
+        in_queue = record.status is Status.QUEUED and record.waiting is not None
         return page(
             site,
             request,
@@ -51,7 +52,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
             user=identity.user,
             server=record,
             coming=way == "spawn",
-            queued=queued,
+            in_queue=in_queue,
             waiting=record.waiting,
             stale_since=events[-1].time if events else None,
             asks=asks_for(site, record),

@@ -25,7 +25,7 @@
   };
   const tick = () => {
     const seconds = Math.max(0, Math.round((Date.now() - skew - since) / 1000));
-    waited.textContent = `${span(seconds)} ago`;
+    waited.textContent = seconds ? `${span(seconds)} ago` : "just now";
     soon("start");
     soon("deadline");
   };
@@ -55,15 +55,18 @@
     const hint = root.querySelector("[data-hint]");
     hint.hidden = !(waiting && waiting.hint);
     hint.textContent = waiting ? waiting.hint : "";
-    if (title) title.textContent = event.status === "queued" ? title.dataset.waits : title.dataset.starts;
+    // a cluster without a queue gives no reason for waiting
+    const inQueue = event.status === "queued" && Boolean(waiting);
+    if (title) title.textContent = inQueue ? title.dataset.waits : title.dataset.starts;
+    document.querySelector("[data-queue]").hidden = !inQueue;
     put("place", waiting && waiting.position ? `${ordinal(waiting.position)}${waiting.of ? ` of ${waiting.of}` : ""} in the queue` : "");
     put("node", event.node);
     put("job", event.job_id);
     at.start = waiting && waiting.start;
     at.deadline = event.deadline;
     for (const name of ["start", "deadline"]) if (at[name]) soon(name); else put(name, "");
-    const waits = ["requested", "queued"].includes(event.status);
-    for (const part of document.querySelectorAll("[data-edit], [data-queue]")) part.hidden = !waits;
+    const edit = document.querySelector("[data-edit]");
+    if (edit) edit.hidden = !["requested", "queued"].includes(event.status);
     // the page shows the request, which has changed
     if (!editing.hidden && !event.editing) location.reload();
     editing.hidden = !event.editing;

@@ -254,6 +254,20 @@ async def queued(bench, client):
     return await put(bench, status=Status.QUEUED, job=job, waiting=waiting)
 
 
+def test_a_server_that_waits_for_no_reason_is_starting(bench):
+    """A cluster without a queue, such as the hub's own machine, accepts a job and gives no reason for waiting."""
+
+    async def main(bench):
+        client = await alice(bench)
+        await client.post("/hub/spawn/alice", data={"profile": "all"})
+        await put(bench, status=Status.QUEUED, job=JobRef(cluster="lake", native_id="7"))
+        page = (await client.get("/hub/spawn-pending/alice")).text
+        assert "is starting</h1>" in page
+        assert "<span data-queue hidden>" in page
+
+    bench(main, config=CONFIG)
+
+
 def test_a_queued_server_shows_its_reason_position_and_start(bench):
     async def main(bench):
         client = await alice(bench)
