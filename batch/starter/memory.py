@@ -70,14 +70,15 @@ class MemoryKills:
 def find_group(groups: str, mounts: str) -> "tuple[str, int]":
     """Return the folder of our memory control group, and its version; `""`: there is none.
 
-    `groups`, `mounts`: the texts of /proc/self/cgroup and /proc/self/mountinfo.
+    `groups`, `mounts`: the texts of /proc/self/cgroup and /proc/self/mountinfo. Of several mounts in one place, the
+    last one counts: it hides those before it.
     """
     paths = {}
     for line in groups.splitlines():
         _, controllers, path = line.split(":", 2)
         paths["" if not controllers else "memory" if "memory" in controllers.split(",") else controllers] = path
     for name, kind, version in (("memory", "cgroup", 1), ("", "cgroup2", 2)):
-        for line in mounts.splitlines():
+        for line in reversed(mounts.splitlines()):
             fields, _, rest = line.partition(" - ")
             root, point = fields.split()[3:5]
             options = rest.split()

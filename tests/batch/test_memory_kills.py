@@ -102,6 +102,8 @@ def test_the_control_group_is_found_in_both_versions():
     assert find_group(groups, second + first) == ("/sys/fs/cgroup/memory/slurm/uid_1/job_7/step_batch", 1)
     assert find_group(groups, second) == ("/sys/fs/cgroup/system.slice/job_7/step_batch/user/task_0", 2)
     assert find_group(groups, below) == ("/sys/fs/cgroup/step_batch/user/task_0", 2)
+    over = "99 35 0:32 /slurm /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory,pids\n"
+    assert find_group(groups, first + over) == ("/sys/fs/cgroup/memory/uid_1/job_7/step_batch", 1)
     assert find_group(groups, "") == ("", 2)
 
 
