@@ -17,6 +17,9 @@ NO_COMMAND: Final = "/bin/false"
 CLOCK_SKEW: Final = 60
 """How many seconds certificates are backdated, for hosts whose clocks are slow."""
 
+NOT_FORWARDING: Final = ("permit-pty", "permit-agent-forwarding", "permit-X11-forwarding", "permit-user-rc")
+"""What a certificate for forwarding must not allow."""
+
 
 Credential = asyncssh.SSHKey | asyncssh.SSHKeyPair | tuple[asyncssh.SSHKey, asyncssh.SSHCertificate]
 """A key, an agent's key, or a key with its certificate."""
@@ -81,13 +84,29 @@ def _certificate_fault(cert: asyncssh.SSHCertificate, key: asyncssh.SSHKey, acco
     return ""
 
 
-def check_certificate(certificate: str, public_line: str, account: str) -> None:
-    """Raise CredentialsError for a certificate that is not for this key and account."""
+def _forwarding_fault(cert: SSHOpenSSHCertificate, account: str) -> str:
+    """Return what a certificate allows beyond forwarding as this account; `""`: nothing (ssh-keygen(1))."""
+    if list(cert.principals) != [account]:
+        return f"The certificate is not for the account {account} alone."
+    if not cert.options.get("force-command"):
+        return "The certificate has no force-command, so it allows any command."
+    allowed = [name for name in NOT_FORWARDING if cert.options.get(name)]
+    return f"The certificate has {', '.join(allowed)}, which forwarding does not need." if allowed else ""
+
+
+def check_forwarding_certificate(certificate: str, public_line: str, account: str) -> None:
+    """Raise CredentialsError for a certificate that is not for this key, or allows more than forwarding as `account`.
+
+    A gateway faces the network: with a certificate that allows commands it could act as the account.
+    """
     try:
         cert, key = asyncssh.import_certificate(certificate.strip()), asyncssh.import_public_key(public_line)
     except (asyncssh.KeyImportError, ValueError) as error:
         raise CredentialsError(f"The certificate cannot be read: {error}.") from error
     if wrong := _certificate_fault(cert, key, account):
+        raise CredentialsError(wrong)
+    assert isinstance(cert, SSHOpenSSHCertificate)  # checked above
+    if wrong := _forwarding_fault(cert, account):
         raise CredentialsError(wrong)
 
 

@@ -14,12 +14,12 @@ from batch.launchers.ssh.native_id import Place
 from batch.launchers.ssh.requests import TELL_ADMINS
 from batch.ssh.credentials import Credentials
 from batch.ssh.errors import CredentialsError
-from batch.ssh.keys import KnownHosts, check_certificate
+from batch.ssh.keys import KnownHosts, check_forwarding_certificate
 from state.errors import TowpathError
 from state.records.ssh import SshHop, SshPass
 
 PASS_SECONDS: Final = 12 * 3600
-"""For so long a pass is good. Gateways renew it at half of that, so a controller may be away for hours."""
+"""Seconds for which a pass is valid. Gateways renew it at half of that, so a controller may be away for hours."""
 
 
 class PassMaker:
@@ -71,6 +71,6 @@ class PassMaker:
         """Return the certificate for an account, made once for a pass."""
         if user not in made:
             certificate = await self._credentials.forwarding(public_key, user, seconds=PASS_SECONDS)
-            check_certificate(certificate, public_key, user)
+            check_forwarding_certificate(certificate, public_key, user)
             made[user] = certificate
         return made[user]

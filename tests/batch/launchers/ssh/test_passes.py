@@ -81,13 +81,36 @@ def test_a_sites_command_makes_the_certificate_for_the_gateways_key(pool, tmp_pa
     script.write_text(
         "#!/bin/sh\nset -e\ncd $(mktemp -d)\ncat > key.pub\n"
         f'[ "$TOWPATH_SSH_PURPOSE" = forwarding ]\nssh-keygen -q -s {tmp_path}/ca -I x -n "$TOWPATH_SSH_ACCOUNT"'
-        " -V +3h -O clear -O permit-port-forwarding key.pub\ncat key-cert.pub\n"
+        " -V +3h -O clear -O permit-port-forwarding -O force-command=/bin/false key.pub\ncat key-cert.pub\n"
     )
     script.chmod(0o700)
     command = CommandCertificates((str(script),), seconds=60, timeout=30)
     made = run(maker(pool, credentials=command).make(Place(account="alice", host="gpu1"), PUBLIC))
     assert set(read(made.hops[0].certificate).extensions) == {b"permit-port-forwarding"}
     assert made.expires - time.time() == pytest.approx(3 * 3600, abs=120)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("-n $TOWPATH_SSH_ACCOUNT -O clear -O permit-port-forwarding", "no force-command"),
+        ("-n $TOWPATH_SSH_ACCOUNT,bob -O clear -O force-command=/bin/false", "not for the account alice alone"),
+        ("-n $TOWPATH_SSH_ACCOUNT -O force-command=/bin/false", "permit-pty"),
+    ],
+)
+def test_a_sites_certificate_that_allows_more_than_forwarding_is_refused(pool, tmp_path, options, message):
+    (tmp_path / "ca").write_bytes(AUTHORITY)
+    (tmp_path / "ca").chmod(0o600)
+    script = tmp_path / "sign"
+    script.write_text(
+        "#!/bin/sh\nset -e\ncd $(mktemp -d)\ncat > key.pub\n"
+        f"ssh-keygen -q -s {tmp_path}/ca -I x {options} -V +3h key.pub\ncat key-cert.pub\n"
+    )
+    script.chmod(0o700)
+    command = CommandCertificates((str(script),), seconds=60, timeout=30)
+    with pytest.raises(LauncherError) as caught:
+        run(maker(pool, credentials=command).make(Place(account="alice", host="gpu1"), PUBLIC))
+    assert message in str(caught.value.__cause__)
 
 
 def test_without_certificates_there_are_no_passes(pool, tmp_path):
@@ -120,7 +143,7 @@ def test_a_server_that_is_reached_by_ssh_reports_its_socket_and_gets_passes(pool
                     await launcher.ssh_pass(other, PUBLIC)
             await end(launcher, spec)
         async with opened(pool) as launcher:
-            with pytest.raises(LauncherError, match="not reached by SSH"):
+            with pytest.raises(LauncherError, match="not reached over SSH"):
                 await launcher.ssh_pass(server, PUBLIC)
 
     run(body())
@@ -129,7 +152,7 @@ def test_a_server_that_is_reached_by_ssh_reports_its_socket_and_gets_passes(pool
 def test_an_app_on_a_port_that_others_can_open_is_refused(pool):
     async def body():
         async with opened(pool, endpoints=frozenset({"ssh-socket"}), passes=maker(pool)) as launcher:
-            with pytest.raises(LauncherError, match="cannot be reached by SSH"):
+            with pytest.raises(LauncherError, match="cannot be reached over SSH"):
                 await placed(launcher, spec_of(command=("app", "{port}"), shared_node_port=True))
 
     run(body())
