@@ -203,6 +203,7 @@ class Connections:
         async with line.connecting:
             if line.connection is not None and not line.connection.closed:
                 return False
+            await self._drop(line)  # one that has ended: its connection to a jump host may be open
             loop = asyncio.get_running_loop()
             state = self._hosts.setdefault(host, _HostState(self._longest_back_off))
             state.back_off.check(loop.time())

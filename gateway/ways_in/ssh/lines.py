@@ -35,6 +35,7 @@ class Line:
         self._name = name
         self._connect = connect
         self._links: list[Link] = []
+        self._closing: set[asyncio.Task[None]] = set()
         self._connecting: asyncio.Task[Link] | None = None
         self._loop = asyncio.get_running_loop()
         self._error: HostError | None = None
@@ -54,17 +55,28 @@ class Line:
         While a failure is recent, it is the answer, unless this pass is another one.
         """
         self.last_used = self._loop.time()
-        self._links = [link for link in self._links if not link.closed]
+        self._drop_closed()
         if self._links and not another:
             return self._links[-1]
         if another and len(self._links) >= LINKS_MAX:
-            raise HostError("all connections are full", f"{self._name} takes no more connections. Close some pages.")
+            raise HostError(
+                "all connections are full",
+                f"{self._name} accepts no more connections. Close some of the server's browser tabs, then try again.",
+            )
         if self._connecting is None:
             if self._error is not None and self._failed == made and self._loop.time() < self._until:
                 raise self._error
             self._connecting = self._loop.create_task(self._open(made))
             self._connecting.add_done_callback(self._connected)
         return await asyncio.shield(self._connecting)
+
+    def _drop_closed(self) -> None:
+        """Forget connections that have ended, and close what is left of them: those to jump hosts."""
+        for link in [link for link in self._links if link.closed]:
+            self._links.remove(link)
+            task = self._loop.create_task(link.close())
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
 
     async def _open(self, made: SshPass) -> "Link":
         """Connect; when sshd drops connections for their number (MaxStartups), a little later again."""
@@ -108,3 +120,4 @@ class Line:
         links, self._links = self._links, []
         for link in links:
             await link.close()
+        await asyncio.gather(*self._closing)
