@@ -33,7 +33,9 @@ class Cancels:
             job = action.job.native_id if action.job is not None else "-"
             log.warning("The cancel failed attempt=%s job=%s reason=%s", action.attempt, job, error)
             return False
-        self._cancelled[action.attempt] = time.monotonic()
+        now = time.monotonic()
+        self._cancelled = {attempt: at for attempt, at in self._cancelled.items() if now - at < CANCEL_EVERY}
+        self._cancelled[action.attempt] = now
         self._fault("after-cancel")
         watch.submitted(action.attempt)
         return True

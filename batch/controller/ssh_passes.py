@@ -6,6 +6,7 @@ exchanged and why; the launcher of the server's cluster makes the pass.
 
 import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -22,7 +23,9 @@ WAIT_SECONDS: Final = 30.0
 OUTAGE_PAUSE: Final = 1.0
 AT_ONCE: Final = 16
 REFUSAL_SECONDS: Final = 5.0
-"""For so long a refusal stands, so that a gateway does not ask for each request of a page."""
+"""Seconds for which a refusal is kept, so that a gateway does not ask for each request of a page."""
+REQUESTED_SECONDS: Final = 60.0
+"""A new leader answers the requests of so many last seconds: more than gateways wait, because clocks differ."""
 LEFT_MIN: Final = 1.0
 
 
@@ -37,7 +40,8 @@ class PassIssuer:
 
     async def run(self) -> None:
         """Answer requests as they arrive, until cancelled."""
-        position = "0"
+        # Gateways have given up older requests. An id of a stream begins with its time in milliseconds.
+        position = f"{int((time.time() - REQUESTED_SECONDS) * 1000)}-0"
         room = asyncio.Semaphore(AT_ONCE)
         async with asyncio.TaskGroup() as group:
             while True:
@@ -75,10 +79,10 @@ class PassIssuer:
     async def _made(self, request: SshPassRequest) -> SshPass:
         server = await self._store.servers.get(request.user, request.server)
         if server is None or not _is_reached_by_ssh(server, request.attempt):
-            raise TowpathError("The server does not run any more.")
+            raise TowpathError("The server is no longer running.")
         launcher = self._launchers.get(server.cluster)
         if not isinstance(launcher, SshLogins):
-            raise TowpathError("The servers of this cluster are not reached by SSH.")
+            raise TowpathError("This cluster's servers are not reached over SSH.")
         return await launcher.ssh_pass(server, await self._public_key(request.gateway_id))
 
     async def _public_key(self, gateway_id: str) -> str:

@@ -90,9 +90,9 @@ def test_a_gateway_that_has_not_joined_gets_none(ask):
     ],
 )
 def test_only_a_server_that_runs_and_is_reached_so_has_one(ask, record, request_):
-    assert ask(record=record, **request_).refusal == "The server does not run any more."
+    assert ask(record=record, **request_).refusal == "The server is no longer running."
     assert not ask.lab.keys
 
 
 def test_a_cluster_that_is_not_reached_so_has_none(ask):
-    assert ask(launchers={}).refusal == "The servers of this cluster are not reached by SSH."
+    assert ask(launchers={}).refusal == "This cluster's servers are not reached over SSH."

@@ -130,10 +130,13 @@ class Limits:
 
     def _stop_scope(self, attempt: str) -> None:
         if any(Path("/sys/fs/cgroup").glob(f"*.slice/{_unit(attempt)}")):
-            subprocess.run(  # noqa: S603 - our own command line
-                [self._systemctl, "kill", "--signal=SIGKILL", _unit(attempt)],
-                stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SCOPE_SECONDS,
-            )  # fmt: skip
+            try:
+                subprocess.run(  # noqa: S603 - our own command line
+                    [self._systemctl, "kill", "--signal=SIGKILL", _unit(attempt)],
+                    stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SCOPE_SECONDS,
+                )  # fmt: skip
+            except (OSError, subprocess.SubprocessError) as error:  # the next poll tries again
+                log.warning("Scope not ended unit=%s reason=%r", _unit(attempt), str(error))
 
 
 def _unit(attempt: str) -> str:

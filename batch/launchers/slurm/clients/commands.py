@@ -168,7 +168,8 @@ def _file_in_memory(content: bytes) -> int:
 def privileges(account: Identity) -> list[str]:
     """The arguments of setpriv for becoming an account, for good: user, group, and its groups and no others."""
     groups = ",".join(map(str, account.groups))
-    return [f"--reuid={account.uid}", f"--regid={account.gid}", f"--groups={groups}" if groups else "--clear-groups"]
+    become = [f"--reuid={account.uid}", f"--regid={account.gid}", "--inh-caps=-all"]
+    return [*become, f"--groups={groups}" if groups else "--clear-groups"]
 
 
 def _not_root() -> LauncherError:
