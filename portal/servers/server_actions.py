@@ -84,7 +84,7 @@ async def start(
         metrics.STARTS.labels(metrics.WORKER, saved.profile).inc()
         await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=name, what=saved.profile)
         return Started.NEW, saved
-    raise ConflictError("Others keep changing this server. Try again.")
+    raise ConflictError("Someone else is changing this server. Try again in a moment.")
 
 
 async def create(
@@ -127,7 +127,7 @@ async def stop(site: Site, request: Request[Any, Any, Any], user: str, name: str
             await recorder.note(site.store, request, Act.SERVER_STOP, user=user, server=name)
         await site.store.feed.drop_route(server_path(site.base, user, name), attempt=server.attempt)
         return server
-    raise ConflictError("Others keep changing this server. Try again.")
+    raise ConflictError("Someone else is changing this server. Try again in a moment.")
 
 
 async def request_removal(site: Site, request: Request[Any, Any, Any], user: str, name: str) -> Server | None:
@@ -142,12 +142,19 @@ async def request_removal(site: Site, request: Request[Any, Any, Any], user: str
     return server
 
 
-async def _remove(site: Site, user: str, name: str) -> tuple[Server | None, Server | None]:
-    """Remove a server, or request that. Returns the record before and after."""
+async def _remove(
+    site: Site, user: str, name: str, *, attempt: str | None = None
+) -> tuple[Server | None, Server | None]:
+    """Remove a server, or request that. Returns the record before and after.
+
+    `attempt`: of the server that is meant. Another one, which was made meanwhile, stays and is returned unchanged.
+    """
     for _ in range(TRIES):
         before = server = await site.store.servers.get(user, name)
         if before is None:
             return None, None
+        if attempt is not None and before.attempt != attempt:
+            return before, before
         try:
             if not before.active and await site.store.servers.settled(user, name):
                 await site.store.servers.remove(before)
@@ -158,7 +165,7 @@ async def _remove(site: Site, user: str, name: str) -> tuple[Server | None, Serv
             continue
         await site.store.feed.drop_route(server_path(site.base, user, name), attempt=before.attempt)
         return before, server
-    raise ConflictError("Others keep changing this server. Try again.")
+    raise ConflictError("Someone else is changing this server. Try again in a moment.")
 
 
 async def _want_stopped(site: Site, server: Server, *, removing: bool) -> Server:
@@ -183,7 +190,7 @@ async def removed(site: Site, server: Server, *, seconds: float) -> bool:
     deadline = site.clock() + seconds
     pause = REMOVAL_PAUSE_FIRST
     while True:
-        _, now = await _remove(site, server.user, server.name)
+        _, now = await _remove(site, server.user, server.name, attempt=server.attempt)
         if now is None or now.attempt != server.attempt:
             return True
         if site.clock() >= deadline:

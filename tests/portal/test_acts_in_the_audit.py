@@ -1,6 +1,8 @@
 """Every act leaves its entry in the audit, once, whichever route it was done by."""
 
-from portal.servers import hub_actions
+from msgspec.structs import replace
+
+from portal.servers import hub_actions, server_actions
 from state.records.audit import AuditFilter, Outcome
 
 SERVER = "/hub/api/users/alice/server"
@@ -65,5 +67,19 @@ def test_a_refusal_before_a_providers_page_is_recorded_like_others(bench, caplog
         (entry,) = await entries(bench, act="sign-in", outcome=str(Outcome.REFUSED))
         assert (entry.what, entry.why) == ("portal", "This way to sign in does not exist.")
         assert "status=403 method=GET path=/hub/login/portal user=-" in caplog.text
+
+    bench(main)
+
+
+def test_waiting_for_a_removal_leaves_a_server_that_was_made_meanwhile(bench):
+    """The controller has removed the server, and its user has made one with the same name."""
+
+    async def main(bench):
+        client = bench.client(bench.session(await bench.user()))
+        assert (await client.post(NAMED)).status_code == 202
+        old = await bench.store.servers.get("alice", "lab2")
+        new = await bench.store.servers.save(replace(old, attempt="f" * 32))
+        assert await server_actions.removed(bench.site, old, seconds=0)
+        assert await bench.store.servers.get("alice", "lab2") == new
 
     bench(main)
