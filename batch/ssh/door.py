@@ -235,7 +235,7 @@ async def connect(
     except asyncssh.HostKeyNotVerifiable as error:
         raise _host_key_error(target, client.shown, known, error) from error
     except asyncssh.PermissionDenied as error:
-        raise AccessDeniedError(f"{target} does not let the hub in as {account}.") from error
+        raise AccessDeniedError(f"{target} refused the hub's login as {account}.") from error
     except TimeoutError as error:
         raise HostUnreachableError(f"{target} did not answer within {seconds:.0f} seconds.") from error
     except (ConnectionResetError, asyncssh.ConnectionLost) as error:

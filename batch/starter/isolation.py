@@ -31,7 +31,7 @@ FORBIDDEN = (
     " open the app."
 )
 NOT_AGAIN = "The app's own network cannot be entered again (%s)."
-HINT = "Tell the hub's administrator: the node must allow user namespaces, or the profile must be changed."
+HINT = "Tell the hub's admins: the node must allow user namespaces, or the profile must be changed."
 LOCALHOST = ((_socket.AF_INET, "127.0.0.1"), (_socket.AF_INET6, "::1"))
 
 

@@ -9,7 +9,7 @@ from state.errors import TowpathError
 
 _KINDS: dict[str, tuple[int, str]] = {
     "refused": (503, "No connection could be made to the server."),
-    "identity": (503, "The hub cannot prove itself to the server's node. Tell the hub's administrator."),
+    "identity": (503, "The hub cannot prove itself to the server's node. Tell the hub's admins."),
     "busy": (503, "The server has too many open requests. Try again in a moment."),
     "too-many": (429, "You have too many open requests to this server. Try again in a moment."),
     "before-headers": (502, "The server closed the connection before it answered."),

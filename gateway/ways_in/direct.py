@@ -39,7 +39,12 @@ class DirectWayIn:
                 ssl_shutdown_timeout=SHUTDOWN_SECONDS,
             )
         except ssl.SSLCertVerificationError as error:
-            log.warning("%s does not prove to be %s: %s", endpoint.host, endpoint.name, error.verify_message)
+            log.warning(
+                "A node did not prove its identity. host=%s expected=%s reason=%r",
+                endpoint.host,
+                endpoint.name,
+                error.verify_message,
+            )
             raise WayInError("refused", repr(error)) from error
         keep_alive(transport)
         return made

@@ -40,7 +40,7 @@ class GatewayIdentity:
                 if self._due():
                     fault = await asyncio.to_thread(self._look)
                     if fault and fault != self._fault:
-                        log.error("%s", fault)
+                        log.error("The gateway's certificate cannot be used. reason=%r", fault)
                     self._fault = fault
                     self._looked = time.monotonic()
         if self._context is None:

@@ -44,7 +44,7 @@ async def edit(
         if profile not in {None, server.profile}:
             raise InvalidError("The profile of a waiting server cannot be changed. Stop it, then start it again.")
         if not editable(server):
-            raise TransitionError("The server is not waiting any more, so its request cannot be changed.")
+            raise TransitionError("The server is no longer waiting, so its request cannot be changed.")
         found = await chosen(site, user, server.profile, _on_same_cluster(site, server, picked))
         changed = with_edit(server, found.choices)
         if changed == server:
@@ -64,7 +64,7 @@ async def edit(
             what = REQUEST_CHANGED
             await recorder.note(site.store, request, Act.SERVER_START, user=user.name, server=name, what=what)
         return saved
-    raise ConflictError("Others keep changing this server. Try again.")
+    raise ConflictError("Someone else is changing this server. Try again in a moment.")
 
 
 def _on_same_cluster(site: Site, server: Server, picked: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -153,7 +153,7 @@ def refusal(endpoint: Endpoint, accepted: Collection[str], folders: Sequence[str
     this machine. `shared_port`: whether the profile shares the app's port with the node.
     """
     if endpoint.kind not in accepted:
-        return f"From this cluster only {' and '.join(sorted(accepted, reverse=True))} endpoints are accepted."
+        return f"This cluster accepts only {' and '.join(sorted(accepted, reverse=True))} endpoints."
     if endpoint.kind == "unix":
         inside = posixpath.dirname(endpoint.path) in folders
         return "" if inside else "The socket is not in the job's own folder."
@@ -164,7 +164,7 @@ def refusal(endpoint: Endpoint, accepted: Collection[str], folders: Sequence[str
             on_loopback = ipaddress.ip_address(endpoint.host).is_loopback
         except ValueError:
             on_loopback = False
-        return "" if on_loopback else "From this cluster only ports of the loopback are accepted."
+        return "" if on_loopback else "This cluster accepts only ports on a loopback address."
     return ""
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 LATE_SECONDS: Final = 20.0
-"""For so long no request waits for a cluster that was late."""
+"""Seconds for which no request waits for a cluster that was late."""
 
 
 class LateCatalogs:

@@ -82,7 +82,7 @@ async def change(site: Site, user: User, *, join: Iterable[str] = (), leave: Ite
             return await site.store.users.save(replace(current, groups=new_groups))
         except ConflictError:
             current = await site.store.users.get(user.name)
-    raise ConflictError(f"Others keep changing {user.name}. Try again.")
+    raise ConflictError(f"Someone else is changing {user.name}. Try again in a moment.")
 
 
 async def make(site: Site, request: Request[Any, Any, Any], name: str, users: Sequence[str]) -> None:

@@ -175,7 +175,7 @@ def _difference(old: User, new: User) -> str:
     """Describe for the audit what has changed."""
     changes = []
     if old.admin != new.admin:
-        changes.append("is an admin now" if new.admin else "is no admin any more")
+        changes.append("is an admin now" if new.admin else "is no longer an admin")
     if old.groups != new.groups:
         changes.append(f"groups: {', '.join(new.groups) or 'none'}")
     return ", ".join(changes)

@@ -13,8 +13,8 @@ from state.offer.quantities import DAY, HOUR, MINUTE, walltime_words
 MARGIN: Final = 30.0
 """Seconds that a job needs to be changed and started before maintenance."""
 STEP: Final = 5
-"""Limits are rounded down to so many minutes."""
-AFTERWARDS: Final = "It starts after the maintenance."
+"""Limits are rounded down to a multiple of this, in minutes."""
+AFTERWARDS: Final = "The job starts after the maintenance."
 
 
 def most_before(begins: float, now: float) -> int:
@@ -29,7 +29,8 @@ def advice(begins: float | None, now: float, *, least: int = 0) -> str:
     most = 0 if begins is None else most_before(begins, now)
     if most < max(least, MINUTE):
         return AFTERWARDS
-    return f"To start now, ask for at most {walltime_words(most)}. Otherwise it starts after the maintenance."
+    now_with = f"To start now, set a time limit of at most {walltime_words(most)}."
+    return f"{now_with} Otherwise the job starts after the maintenance."
 
 
 def in_the_way(

@@ -61,7 +61,7 @@ def _way_in(cluster: ClusterConfig, kind: LauncherKind, at: str, say: Say) -> No
     if not cluster.direct_ports:
         return
     if (cluster.way_in or ways[0]) != "direct":
-        say(f"{at}.direct_ports", "only the way in direct listens on ports. Remove this.")
+        say(f"{at}.direct_ports", 'this is used only with way_in = "direct". Remove it.')
     elif port_range(cluster.direct_ports) is None:
         say(
             f"{at}.direct_ports",

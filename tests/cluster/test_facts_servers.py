@@ -204,7 +204,7 @@ def test_the_form_tells_of_maintenance_and_a_server_with_the_limit_that_it_names
         *("scontrol", "create", "reservation", "ReservationName=repair", "Users=root", "Nodes=cn[1-2]"),
         *("StartTime=now+58minutes", "Duration=60", "Flags=MAINT"),
     )
-    told = "before the server would reach its time limit. To start now, ask for at most 55 minutes."
+    told = "before the server would reach its time limit. To start now, set a time limit of at most 55 minutes."
     page = eventually(lambda: (page := form("08:00:00")) and told in page and page, what="the form's warning")
     assert "Planned maintenance begins in 5" in page
     assert told not in form("00:55:00")

@@ -444,7 +444,7 @@ def test_a_job_that_waits_for_maintenance_starts_with_the_time_limit_that_its_hi
 
     waiting = run(body())
     assert waiting.message == "Planned maintenance begins before the job could end (time limit 8 hours)."
-    assert waiting.hint.startswith("To start now, ask for at most 55 minutes.")
+    assert waiting.hint.startswith("To start now, set a time limit of at most 55 minutes.")
 
 
 @pytest.mark.parametrize("client", ["cli", "rest"])

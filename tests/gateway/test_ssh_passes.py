@@ -122,8 +122,8 @@ def test_one_that_was_not_accepted_is_replaced_once(store):
 
 def test_a_refusal_is_what_the_user_is_told_and_nothing_is_kept(store):
     async def body(passes):
-        store.refusal = "The server does not run any more."
-        with pytest.raises(WayInError, match="does not run any more"):
+        store.refusal = "The server is no longer running."
+        with pytest.raises(WayInError, match="is no longer running"):
             await passes.get(ENDPOINT)
         store.refusal = ""
         assert (await passes.get(ENDPOINT)).refusal == ""

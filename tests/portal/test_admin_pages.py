@@ -138,7 +138,7 @@ def test_roles_and_groups_are_set_and_admins_keep_their_own_role(bench):
         assert (await client.post("/hub/admin/users/nobody", data={})).status_code == 404
         assert [act[3] for act in await acts(bench) if act[0] == "user-changed"] == [
             "is an admin now, groups: physics, staff",
-            "is no admin any more, groups: none",
+            "is no longer an admin, groups: none",
         ]
 
     bench(main)

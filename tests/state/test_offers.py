@@ -145,7 +145,7 @@ def maintained(start, *, end=None, partitions=("cpu",), **more):
 
 SOON = 58 * 60
 TOLD = "Planned maintenance begins in 58 minutes, before the server would reach its time limit."
-HOW = "To start now, ask for at most 55 minutes. Otherwise it starts after the maintenance."
+HOW = "To start now, set a time limit of at most 55 minutes. Otherwise the job starts after the maintenance."
 
 
 def test_a_time_limit_that_runs_into_maintenance_is_told_with_the_longest_that_does_not():
@@ -171,16 +171,16 @@ def test_maintenance_that_leaves_a_job_room_is_not_told():
 def test_maintenance_that_leaves_no_time_or_has_begun_is_told_so():
     assert fields({"time": "08:00:00"}, facts=maintained(60))["time"].says.endswith(
         "Planned maintenance begins in 1 minute, before the server would reach its time limit. "
-        "It starts after the maintenance."
+        "The job starts after the maintenance."
     )
     assert fields({"time": "00:10:00"}, facts=maintained(-60))["time"].says.endswith(
         "Maintenance is in progress. The server starts when it is over."
     )
     days = fields({"time": "1-00:00:00"}, facts=maintained(23 * HOUR + 59 * 60))["time"].says
-    assert "ask for at most 23 hours 55 minutes." in days
+    assert "set a time limit of at most 23 hours 55 minutes." in days
     listed = replace(ALL, option={**ALL.option, "time": OptionConfig(kind="walltime", values=("1h", "4h"))})
     assert fields({"time": "04:00:00"}, facts=maintained(SOON), profile=listed)["time"].says.endswith(
-        "It starts after the maintenance."
+        "The job starts after the maintenance."
     )
 
 
@@ -190,11 +190,11 @@ def test_maintenance_is_told_elsewhere_if_the_form_has_no_time_limit():
     assert made.notes == (
         (
             "Planned maintenance begins in 30 minutes, before the server would reach its time limit. "
-            "It starts after the maintenance."
+            "The job starts after the maintenance."
         ),
     )
     some = {kind: ALL.option[kind] for kind in ("partition", "cores")}
     made = offer(replace(ALL, option=some), facts, {}, narrow=False)
-    assert made.fields["partition"].says.endswith("It starts after the maintenance.")
+    assert made.fields["partition"].says.endswith("The job starts after the maintenance.")
     assert made.notes == ()
     assert offer(FIXED, maintained(HOUR + 60, partitions=("gpu",)), {}, narrow=False).notes == ()

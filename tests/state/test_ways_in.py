@@ -43,11 +43,16 @@ def test_jobs_may_report_only_endpoints_for_the_way_in_of_their_cluster():
         ("slurm", "way_in = 'ssh'", "cluster[1].way_in", "not a way in to a slurm cluster. Use direct."),
         ("local", "way_in = 'direct'", "cluster[1].way_in", "Use unix."),
         ("ssh", f"way_in = 'http'\n{HOST}", "cluster[1].way_in", "Use direct or ssh."),
-        ("ssh", f"way_in = 'ssh'\ndirect_ports = '40000-40100'\n{HOST}", "cluster[1].direct_ports", "only the way in"),
+        (
+            "ssh",
+            f"way_in = 'ssh'\ndirect_ports = '40000-40100'\n{HOST}",
+            "cluster[1].direct_ports",
+            "this is used only",
+        ),
         ("slurm", "direct_ports = '40100-40000'", "cluster[1].direct_ports", "is not a range of ports from 1024"),
         ("slurm", "direct_ports = '1000-40000'", "cluster[1].direct_ports", "is not a range of ports from 1024"),
         ("slurm", "direct_ports = '40000'", "cluster[1].direct_ports", "such as 40000-40100"),
-        ("local", "direct_ports = '40000-40100'", "cluster[1].direct_ports", "only the way in"),
+        ("local", "direct_ports = '40000-40100'", "cluster[1].direct_ports", "this is used only"),
         ("ssh", f"[cluster.ssh]\nway_in = 'direct'\n{HOST}", "cluster[1].ssh.way_in", "now in [[cluster]]. Move it"),
     ],
 )

@@ -47,7 +47,7 @@ def test_each_server_runs_as_its_user_with_that_users_groups_and_home(hub):
             eventually(lambda attempt=job.name: not by_attempt().get(attempt), what="the end of the processes")
 
 
-@pytest.mark.parametrize(("user", "words"), [("zoe", "no account named zoe"), (RESTD, "one of the system's")])
+@pytest.mark.parametrize(("user", "words"), [("zoe", "no account named zoe"), (RESTD, "is a system account")])
 def test_users_without_an_account_and_system_accounts_get_a_message(hub, user, words):
     with hub.user(user) as api:
         hub.start_one(api, user)

@@ -94,7 +94,7 @@ class AccountHosts(HostRequests):
     def _how(self) -> str:
         if self._local.become == "setuid":
             return "Servers run as their users."
-        return f"Servers run as their users, by sudo: {rule_of(self._become.command('-'))}."
+        return f"Servers run as their users through sudo, which must allow: {rule_of(self._become.command('-'))}."
 
     async def close(self) -> None:
         """See the base: nothing is open."""
@@ -113,4 +113,6 @@ class AccountHosts(HostRequests):
             words = f"/proc or the accounts of this machine cannot be read: no answer in {self._config.timeout:.0f} s."
             raise LauncherError(words, transient=True, code="no-answer") from error
         except OSError as error:
-            raise LauncherError(f"This machine cannot be looked at: {error.strerror}.", transient=True) from error
+            raise LauncherError(
+                f"The state of this machine cannot be read: {error.strerror}.", transient=True
+            ) from error

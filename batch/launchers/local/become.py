@@ -53,12 +53,14 @@ def ids_of(name: str, min_uid: int, host: str) -> AccountIds:
         found = msgspec.convert(accounts.find(name), Account)
         groups = os.getgrouplist(name, found.gid) if found.found else []
     except OSError as error:
-        raise LauncherError("Accounts cannot be looked up now.", transient=True, code="account-lookup") from error
+        raise LauncherError(
+            "The account lookup failed. Try again in a moment.", transient=True, code="account-lookup"
+        ) from error
     if not found.found:
         words = f"{host} has no account named {name}."
         raise LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
     if is_system_account(found, min_uid):
-        words = f"The account {name} on {host} is one of the system's."
+        words = f"The account {name} on {host} is a system account, which cannot have servers."
         raise LauncherError(words, transient=False, code="system-account", hint=TELL_ADMINS)
     return AccountIds(uid=found.uid, gid=found.gid, groups=tuple(sorted({*groups, found.gid})))
 
@@ -140,7 +142,11 @@ async def converse(process: asyncio.subprocess.Process, given: bytes, *, seconds
     try:
         _, out, err, code = await asyncio.wait_for(talk, seconds)
     except (TimeoutError, _TooMuchError) as error:
-        why = "printed too much" if isinstance(error, _TooMuchError) else f"did not answer within {seconds:.0f} seconds"
+        why = (
+            "produced too much output"
+            if isinstance(error, _TooMuchError)
+            else f"did not answer within {seconds:.0f} seconds"
+        )
         raise LauncherError(f"The hub's program {why}.", transient=True, code="no-answer") from error
     finally:
         if process.returncode is None:

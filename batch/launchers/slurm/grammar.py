@@ -129,7 +129,7 @@ def checked(name: str, value: str) -> None:
             f"The option --{name} of sbatch cannot be set by a profile.",
             transient=False,
             code="option",
-            hint="Tell the hub's administrator.",
+            hint="Tell the hub's admins.",
         )
     if not re.fullmatch(form, value):
         raise LauncherError(
@@ -137,7 +137,7 @@ def checked(name: str, value: str) -> None:
             transient=False,
             code="option",
             field=field,
-            hint="Pick another value." if field else "Tell the hub's administrator.",
+            hint="Pick another value." if field else "Tell the hub's admins.",
         )
 
 
@@ -148,6 +148,6 @@ def further(name: str, value: str) -> str:
             f"The option --{name} of sbatch is not one that a profile may set.",
             transient=False,
             code="option",
-            hint="Tell the hub's administrator: the list is batch.launchers.slurm.grammar.ALLOWED.",
+            hint="Tell the hub's admins: the list is batch.launchers.slurm.grammar.ALLOWED.",
         )
     return line(name, value)

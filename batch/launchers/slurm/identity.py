@@ -88,11 +88,11 @@ def the_one(user: str, found: Sequence[Identity], *, min_uid: int = LEAST_UID) -
     if hub_user(account.name) != user:
         raise _refused(f"The account that answers to {user!r} has another name.")
     if account.uid < max(min_uid, LEAST_UID) or account.uid in NOBODY or account.gid == 0:
-        raise _refused(f"The account {user!r} is one of the system's own: it cannot have notebooks.")
+        raise _refused(f"The account {user!r} is a system account and cannot have servers.")
     if not account.home.startswith("/") or "\0" in account.home:
         raise _refused(f"The account {user!r} has no home.")
     if 0 in account.groups:
-        raise _refused(f"The account {user!r} is in the group root: it cannot have notebooks.")
+        raise _refused(f"The account {user!r} is in the group root and cannot have servers.")
     return account
 
 
@@ -118,4 +118,4 @@ def hub_user(name: str) -> str:
 
 
 def _refused(sentence: str) -> LauncherError:
-    return LauncherError(sentence, transient=False, code="no-account", hint="Ask the cluster's administrator.")
+    return LauncherError(sentence, transient=False, code="no-account", hint="Ask the cluster's admins.")

@@ -67,7 +67,7 @@ class Hosts(HostRequests):
             f"The login shell of {account} on {host} did not run the hub's command (exit code {output.code}).",
             transient=False,
             code="login-shell",
-            hint=f"Check that `ssh {host} true` works for this account, without a question.",
+            hint=f"Check that `ssh {host} true` works for this account without a prompt.",
         )
 
     def troubles(self) -> list[PartReport]:

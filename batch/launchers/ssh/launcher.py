@@ -175,7 +175,7 @@ class SshLauncher:
         """See `batch.contract.SshLogins`. Certificates are made for accounts of users alone."""
         place = _place_in(server)
         if self._passes is None or place is None or place.account != server.user:
-            raise LauncherError("This server is not reached by SSH.", transient=False, code="way-in")
+            raise LauncherError("This server is not reached over SSH.", transient=False, code="way-in")
         if self._pool.host(place.host) is None:
             raise LauncherError("The host of this server is not in the pool any more.", transient=False, code="host")
         await self._pool.check_account(place)
@@ -250,7 +250,7 @@ def gpu_environment(resources: Resources, share: Share) -> dict[str, str]:
 def _check_socket(spec: JobSpec, endpoints: frozenset[str]) -> None:
     """Refuse an app whose port is open to all users of its host, where gateways connect to sockets alone."""
     if "ssh-socket" in endpoints and spec.shared_node_port and any("{port}" in word for word in spec.command):
-        words = "Apps on a port that is shared with the host cannot be reached by SSH."
+        words = "Apps on a port that is shared with the host cannot be reached over SSH."
         raise LauncherError(words, transient=False, code="way-in", hint=TELL_ADMINS)
 
 

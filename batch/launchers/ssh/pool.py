@@ -198,7 +198,7 @@ class HostPool:
             words = f"{place.host} has no account named {place.account}."
             raise LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
         if is_system_account(account, self._config.min_uid):
-            words = f"The account {place.account} on {place.host} is one of the system's."
+            words = f"The account {place.account} on {place.host} is a system account, which cannot have servers."
             raise LauncherError(words, transient=False, code="system-account", hint=TELL_ADMINS)
         self._accounts[key] = self._clock()
 

@@ -117,13 +117,17 @@ class HostRequests(abc.ABC):
 def refusal(host: str, account: str, code: str, detail: str) -> LauncherError:
     """A request that a host does not carry out."""
     table = {
-        "system-account": (False, f"The account {account} on {host} is one of the system's.", TELL_ADMINS),
+        "system-account": (
+            False,
+            f"The account {account} on {host} is a system account, which cannot have servers.",
+            TELL_ADMINS,
+        ),
         "account": (False, f"{host} has no account named {account}.", TELL_ADMINS),
-        "home": (False, f"Your home folder is not there on {host}.", TELL_ADMINS),
+        "home": (False, f"Your home folder does not exist on {host}.", TELL_ADMINS),
         "space": (False, f"Your home folder on {host} is full.", "Remove files there, and start the server again."),
         "folder": (False, f"The folder of the job on {host} cannot be used.", f"{detail}".strip()),
-        "starter": (True, f"The hub's program did not reach {host} whole.", ""),
-        "busy": (True, f"Another start of this server is under way on {host}.", ""),
+        "starter": (True, f"The hub's program was not completely transferred to {host}.", ""),
+        "busy": (True, f"This server is already being started on {host}.", ""),
         "spawn": (False, f"The job cannot be started on {host}.", TELL_ADMINS),
     }
     transient, words, hint = table.get(code, (False, f"{host} refused the request.", TELL_ADMINS))

@@ -21,7 +21,7 @@ def read_request() -> "dict[str, Any]":
 
 
 def exactly(size: int) -> bytes:
-    """So many bytes of the input. Raises EOFError: the hub or the connection went away in the middle."""
+    """Read exactly this many bytes from the input. Raises EOFError if the connection ended before."""
     text = sys.stdin.buffer.read(size)
     if len(text) != size:
         raise EOFError("the request is not whole")

@@ -109,9 +109,8 @@ def _entry(options: LdapConfig, path: str, say: Say) -> None:
         if options.user_dn.count("{name}") != 1:
             say(f"{path}.user_dn", "it must contain {name} exactly once, for the typed name.")
         if "=" not in options.user_dn and not options.user_base:
-            say(
-                f"{path}.user_base", f"{options.user_dn!r} is not an entry's name. Set the entry below which users are."
-            )
+            why = f"user_dn {options.user_dn!r} is not a DN, so the hub must also search for the user's entry."
+            say(f"{path}.user_base", f"{why} Set the entry below which users are.")
     _filter(options.user_filter, ("{name}",), f"{path}.user_filter", say)
     for key in ("name_attribute", "group_name"):
         attribute = getattr(options, key)

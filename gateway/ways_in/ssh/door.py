@@ -32,7 +32,7 @@ WINDOW: Final = 1024 * 1024
 CIPHERS: Final = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
 """First choice: where processors have AES, they are the fastest, and need no separate authentication code."""
 CLOSE_SECONDS: Final = 2.0
-TELL_ADMINS: Final = "Tell the hub's administrator."
+TELL_ADMINS: Final = "Tell the hub's admins."
 _PRIVATE_KEY: Final = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*PRIVATE KEY-----", re.DOTALL)
 
 logging.getLogger("asyncssh").setLevel(logging.WARNING)  # it logs every channel
@@ -102,12 +102,18 @@ class Link:
             raise
         except asyncssh.ChannelOpenError as error:
             if self.closed:
-                raise LinkLostError(f"the connection was lost: {error.reason}", f"{self._name} ended it.") from error
+                raise LinkLostError(
+                    f"the connection was lost: {error.reason}",
+                    f"The connection to {self._name} was lost. Try again in a moment.",
+                ) from error
             if error.code == OPEN_RESOURCE_SHORTAGE:
                 raise LinkFullError(f"no more channels: {error.reason}", "") from error
             raise ConnectionRefusedError(f"{self._name} opens no channel to {path}: {error.reason}") from error
         except (asyncssh.Error, OSError) as error:
-            raise LinkLostError(f"the connection was lost: {_reason(error)}", f"{self._name} ended it.") from error
+            raise LinkLostError(
+                f"the connection was lost: {_reason(error)}",
+                f"The connection to {self._name} was lost. Try again in a moment.",
+            ) from error
         return made
 
     async def close(self) -> None:
@@ -185,7 +191,7 @@ async def _connect(
         words = f"{name} did not prove its identity, so the hub does not connect to it. {TELL_ADMINS}"
         raise HostError(f"host key: {error.reason}", words, renew=True) from error
     except asyncssh.PermissionDenied as error:
-        words = f"{name} does not let the hub in as {hop.user}. {TELL_ADMINS}"
+        words = f"{name} refused the hub's login as {hop.user}. {TELL_ADMINS}"
         raise HostError(f"access denied: {error.reason}", words, renew=True) from error
     except TimeoutError as error:
         raise HostError("no answer", f"{name} did not answer within {seconds:.0f} seconds.") from error

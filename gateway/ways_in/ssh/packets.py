@@ -148,7 +148,7 @@ class FastPath:
         try:
             channel._accept_data(plain[DATA_HEAD : DATA_HEAD + length])
         except Exception:  # a fault of one stream's must not end the others
-            log.exception("A stream over SSH was ended by a fault.")
+            log.exception("A stream over SSH was closed after an unexpected error.")
             channel.abort()
         return True
 

@@ -25,7 +25,7 @@ CONNECT_SECONDS: Final = 8.0
 """For TCP, key exchange and authentication: less than the tunnel waits, so that the user is told what failed."""
 SWEEP_SECONDS: Final = 30.0
 IDLE_SECONDS: Final = 300.0
-"""So long a connection stays open after its last stream."""
+"""Seconds for which a connection stays open after its last stream."""
 TRIES: Final = 3
 QUEUE_PAUSES: Final = (0.01, 0.03, 0.1, 0.2)
 

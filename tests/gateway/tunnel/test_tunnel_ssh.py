@@ -179,7 +179,7 @@ def test_a_host_with_another_key_is_not_spoken_to_until_the_hub_knows_the_key(si
     given = site.ssh_pass()
 
     async def check(worker, path):
-        words = "app1 did not prove its identity, so the hub does not connect to it. Tell the hub's administrator."
+        words = "app1 did not prove its identity, so the hub does not connect to it. Tell the hub's admins."
         assert await message_of(worker) == words
         site.pool.write_known_hosts()
         path.write_bytes(site.ssh_pass())
@@ -232,7 +232,7 @@ def test_a_certificate_that_has_expired_is_renewed_and_if_it_cannot_be_the_page_
     given = msgspec.structs.replace(made, hops=(hop,), issued=made.issued - 3600)  # sshd finds it out first
 
     async def check(worker, path):
-        assert await message_of(worker) == "app1 does not let the hub in as alice. Tell the hub's administrator."
+        assert await message_of(worker) == "app1 refused the hub's login as alice. Tell the hub's admins."
         await until(path.with_suffix(".asked").exists)
         assert path.with_suffix(".asked").read_text().split()[:2] == ["alice", "5" * 32]
         path.write_bytes(site.ssh_pass())
@@ -334,7 +334,7 @@ def test_where_asyncssh_is_not_as_it_is_known_it_does_everything():
 
 def test_a_certificate_of_another_authority_or_for_another_account_is_refused(site):
     async def check(worker, _):
-        assert "does not let the hub in as alice" in await message_of(worker)
+        assert "refused the hub's login as alice" in await message_of(worker)
 
     through(site, answers(OK), check, given=site.ssh_pass(authority=Authority(AUTHORITY)))
     made = msgspec.json.decode(site.ssh_pass("bob"), type=SshPass)

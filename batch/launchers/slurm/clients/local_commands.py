@@ -53,7 +53,7 @@ class LocalCommands:
         environment = {**environment, **self._conf}
         answer = await commands.run(whole, environment=environment, seconds=self._seconds, stdin=stdin, become=become)
         if self._sudo and answer.code != 0 and answer.err.startswith("sudo:"):
-            log.error("%s", answer.err.strip())
+            log.error("sudo refused a submit. account=%s stderr=%r", identity.name, answer.err.strip())
             raise LauncherError(
                 f"sudo does not allow the hub to submit jobs as {identity.name}.",
                 transient=False,

@@ -51,7 +51,12 @@ def of_output(node: str, account: str, output: Output, python: str, *, started: 
         node, account, output.code, output.err[-500:],
     )  # fmt: skip
     if started:
-        found = NodeError(f"{node} did not say how the command ended.", node, transient=True, code="no-answer")
+        found = NodeError(
+            f"{node}: the connection ended before the result of the command arrived.",
+            node,
+            transient=True,
+            code="no-answer",
+        )
         found.started = True
         return found
     if output.code in (NOT_FOUND, NOT_EXECUTABLE):
@@ -62,7 +67,7 @@ def of_output(node: str, account: str, output: Output, python: str, *, started: 
         node,
         transient=False,
         code="login-shell",
-        hint=f"Check that `ssh {node} true` works for this account, without a question.",
+        hint=f"Check that `ssh {node} true` works for this account without a prompt.",
     )
 
 
@@ -74,12 +79,12 @@ def of_refusal(node: str, account: str, code: str, detail: str) -> LauncherError
         hint = f"{TELL_ADMINS} They can set bin_dir in [cluster.slurm]."
         return NodeError(words, node, transient=False, code="config", hint=hint)
     if code == "system-account":
-        words = f"The account {account} on {node} is one of the system's."
+        words = f"The account {account} on {node} is a system account, which cannot have servers."
         return LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
     if code == "account":
         words = f"{node} has no account named {account}."
         return NodeError(words, node, transient=False, code="no-account", hint=TELL_ADMINS)
-    return NodeError(f"{node} cannot run Slurm's commands just now.", node, transient=True, code="no-answer")
+    return NodeError(f"{node} cannot run Slurm's commands right now.", node, transient=True, code="no-answer")
 
 
 def the_failure(failures: Sequence[NodeError]) -> LauncherError:

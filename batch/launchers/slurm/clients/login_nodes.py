@@ -34,7 +34,7 @@ from batch.ssh.programs import assembled, command, read_answer, started_line, wr
 log = logging.getLogger("towpath.slurm")
 
 MAX_TEXT: Final = 256 * 1024 * 1024
-"""So long may be what a command prints: a queue of some hundred thousand jobs."""
+"""Maximum bytes of a command's output: a queue of some hundred thousand jobs."""
 MARGIN: Final = 5.0
 """Seconds in which a node says that a command took too long, before the node itself counts as silent."""
 
@@ -140,10 +140,10 @@ class LoginNodes:
         identity = the_one(user, found.accounts, min_uid=self._config.min_uid)
         if identity.name == self.user:
             raise LauncherError(
-                f"The account {user!r} is the hub's own: it cannot have notebooks.",
+                f"The account {user!r} belongs to the hub and cannot have servers.",
                 transient=False,
                 code="no-account",
-                hint="Ask the cluster's administrator.",
+                hint="Ask the cluster's admins.",
             )
         return identity
 

@@ -1,4 +1,4 @@
-"""Runs one of Slurm's commands, with everything about it said: environment, input, folder, limit in time."""
+"""Runs one Slurm command with an explicit environment, input, folder and time limit."""
 
 import base64
 import os

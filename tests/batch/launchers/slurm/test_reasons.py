@@ -140,11 +140,11 @@ MAINTENANCE = "ReqNodeNotAvail, Reserved for maintenance"
 @pytest.mark.parametrize(
     ("begins", "hint"),
     [
-        (57.5, "To start now, ask for at most 55 minutes. Otherwise it starts after the maintenance."),
-        (121, "To start now, ask for at most 2 hours. Otherwise it starts after the maintenance."),
-        (4, "To start now, ask for at most 3 minutes. Otherwise it starts after the maintenance."),
-        (1, "It starts after the maintenance."),
-        (None, "It starts after the maintenance."),
+        (57.5, "To start now, set a time limit of at most 55 minutes. Otherwise the job starts after the maintenance."),
+        (121, "To start now, set a time limit of at most 2 hours. Otherwise the job starts after the maintenance."),
+        (4, "To start now, set a time limit of at most 3 minutes. Otherwise the job starts after the maintenance."),
+        (1, "The job starts after the maintenance."),
+        (None, "The job starts after the maintenance."),
     ],
 )
 def test_a_job_that_waits_for_maintenance_shows_how_it_could_start_now(begins, hint):

@@ -209,7 +209,7 @@ def test_a_missing_home_is_reported(pool):
     async def body():
         shutil.rmtree(pool.hosts["gpu1"].homes / "alice")
         async with opened(pool) as launcher:
-            with pytest.raises(LauncherError, match="Your home folder is not there on gpu1") as caught:
+            with pytest.raises(LauncherError, match="Your home folder does not exist on gpu1") as caught:
                 await start(launcher, spec_of(host="gpu1"))
             assert not caught.value.transient
 
