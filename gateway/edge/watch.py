@@ -112,17 +112,23 @@ class EdgeWatch:
         tell(report, before)
 
     async def _try_silence(self, report: EdgeReport) -> bool:
-        """Check a long silence, once an hour. Returns whether it was checked."""
+        """Check a long silence: once an hour, or at each turn while it is ended. Returns whether it was checked."""
         reached = any(each.check == "websocket" for each in report.findings)
         if not reached or time.monotonic() < self._silence_at:
             return False
+        self._silent = await self._silence()
+        if self._silent is not None and not self._silent.good:
+            self._silent = await self._silence()  # the edge may have been started again just then
+        if self._silent is not None and self._silent.good:
+            self._silence_at = time.monotonic() + SILENCE_EVERY
+        return True
+
+    async def _silence(self) -> EdgeFinding | None:
+        """Check a long silence once; None: the edge was not reached."""
         await self._reports.extend_turn(seconds=SILENCE_SECONDS + BAD_SECONDS)
         longer = await check(self._reports, self._config, silence=SILENCE_SECONDS)
         assert longer is not None
-        found = [each for each in longer.findings if each.check == "silence"]
-        self._silent = found[0] if found else None
-        self._silence_at = time.monotonic() + SILENCE_EVERY
-        return True
+        return next((each for each in longer.findings if each.check == "silence"), None)
 
     def _with_silence(self, report: EdgeReport) -> EdgeReport:
         """Return the report with the last result of a long silence."""

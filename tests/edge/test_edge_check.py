@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hub import Hub, eventually, stub_config
 
+from gateway.edge import watch
 from gateway.edge.contract import HEADER, PATH
 from gateway.edge.diagnosis import Expected, diagnose
 from gateway.edge.probe import Observed
@@ -16,9 +17,10 @@ from gateway.edge.site import Gateway, edge_site
 from gateway.edge.watch import check
 from gateway.serve import valkey
 from state.config.tables import Config, GatewayConfig
+from state.records.edge import EdgeFinding, EdgeReport
 from state.settings.loader import load
 from state.store.all import Store
-from tests.conftest import run
+from tests.conftest import run, until
 from tests.edge.proxies import Proxy
 from tests.ports import free_port
 
@@ -315,3 +317,42 @@ def test_an_edge_that_gives_no_answer_is_a_finding():
     observed = Observed(http2=False)
     findings = diagnose(observed, Expected(netloc="h", scheme="https", gateway="x", own_tls=True))
     assert [each.check for each in findings] == ["certificate", "route"]
+
+
+@pytest.mark.parametrize(
+    ("silences", "published"),
+    [([False, True], [True]), ([False, False, True], [False, True]), ([None, True], [True])],
+    ids=["restarted-meanwhile", "until-it-is-mended", "not-reached-at-first"],
+)
+def test_a_long_silence_that_ended_is_tried_again_before_it_is_a_problem(silences, published, store_url, monkeypatch):
+    """An edge that is started again ends the request too."""
+    left, saved = list(silences), []
+
+    async def check_once(_reports, _config, *, silence=0.0):
+        good = [EdgeFinding(check="websocket", good=True, text="")]
+        if silence and (ended_well := left.pop(0)) is not None:
+            good.append(EdgeFinding(check="silence", good=ended_well, text=str(ended_well)))
+        return EdgeReport(time=0.0, url="https://hub", findings=tuple(good))
+
+    async def main():
+        store = await Store.open(store_url)
+        save = store.edge_reports.save
+
+        async def note(report):
+            saved.extend(each.good for each in report.findings if each.check == "silence")
+            await save(report)
+
+        monkeypatch.setattr(store.edge_reports, "save", note)
+        watcher = watch.EdgeWatch(store.edge_reports, Config(gateway=GatewayConfig(public_url="https://hub")))
+        watcher.start()
+        try:
+            await until(lambda: saved[-1:] == [True])
+        finally:
+            watcher.stop()
+            await store.close()
+
+    for name in ("BAD_SECONDS", "SILENCE_SECONDS", "WELL_SECONDS"):
+        monkeypatch.setattr(watch, name, 0.02)
+    monkeypatch.setattr(watch, "check", check_once)
+    run(main())
+    assert list(dict.fromkeys(saved)) == published
