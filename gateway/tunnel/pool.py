@@ -9,6 +9,7 @@ so that a client with many requests holds up nobody else.
 
 import asyncio
 import contextlib
+import select
 from collections import deque
 from typing import Final
 
@@ -23,6 +24,16 @@ from state.records.models import Endpoint
 _FRESH: Final = 1.0
 _WAITING_MAX: Final = 256
 """Most requests of one client that wait for a connection; more are refused at once."""
+
+
+def is_readable(transport: asyncio.Transport) -> bool:
+    """Return whether bytes or the end of a socket's connection wait for the event loop, which has not seen them yet."""
+    socket = transport.get_extra_info("socket")
+    if socket is None:
+        return False
+    waiting = select.poll()
+    waiting.register(socket.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 class Share:
@@ -67,8 +78,9 @@ class Pool:
     def take(self, client: str, *, retryable: bool) -> PooledConnection | None:
         """Return an idle connection, or None: `open` one.
 
-        A request that cannot be sent twice gets a connection only if it was used within the last second, or if no more
-        may be opened: such a request would suffer from the app closing the connection now (RFC 9112 section 9.5).
+        A request that cannot be sent twice gets a connection only if it was used within the last second and its end has
+        not arrived, or if no more may be opened: such a request would suffer from the app closing the connection now
+        (RFC 9112 section 9.5).
         """
         share = self._shares.get(client)
         if share is None:
@@ -80,9 +92,12 @@ class Pool:
             connection = idle.pop()
             if connection.lost or connection.transport.is_closing():
                 continue
-            if not retryable and self._size < self._max and self._now() - connection.idle_since > _FRESH:
-                idle.append(connection)
-                return None
+            if not retryable and self._size < self._max:
+                if self._now() - connection.idle_since > _FRESH:
+                    idle.append(connection)
+                    return None
+                if is_readable(connection.transport):  # an idle connection has nothing to say but its end
+                    continue
             connection.share = share
             share.used += 1
             return connection

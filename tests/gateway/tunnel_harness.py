@@ -137,7 +137,7 @@ class Upstream:
         self.path = path
         self.leading = contextlib.ExitStack()
         self.seen = []
-        self.connections = 0
+        self.connections = self.closed = 0
 
     async def __aenter__(self):
         if self.site is not None:
@@ -167,6 +167,7 @@ class Upstream:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
+            self.closed += 1
 
 
 async def read_request(reader):
@@ -285,6 +286,8 @@ class Gate:
         if what == "stats":
             stats = {name: getattr(tunnel.stats, name) for name in tunnel.stats.__slots__}
             answer(request, 200, stats | {"requests_open": tunnel.requests_open, "noted": len(self.noted)})
+        elif what == "app-connections":
+            answer(request, 200, sum(way.pool._size for way in tunnel._ways.values()))
         elif what == "close":
             code, reason = int(query["code"]), query.get("reason", "")
             answer(request, 200, tunnel.close_where(lambda caller: caller.user == query["user"], code, reason))

@@ -339,8 +339,11 @@ def test_an_app_that_closes_idle_connections_is_not_noticed():
         writer.write(OK)
 
     async def check(worker, upstream):
-        for _ in range(5):
+        for turn in range(5):
             assert (await worker.get(method="POST", body=b"x"))[0] == 200
+            await until(lambda turn=turn: upstream.closed == turn + 1)
+            while await asyncio.to_thread(worker.control, "app-connections"):
+                await asyncio.sleep(0.01)
 
     through(script, check)
 

@@ -1,12 +1,14 @@
 """The pool's count of its connections, whatever becomes of one while it is opened."""
 
 import asyncio
+import socket
 
 import pytest
 
 from gateway.tunnel import TunnelOptions, pool
 from gateway.tunnel.errors import UpstreamError
 from gateway.tunnel.pool import Pool
+from gateway.ways_in.sockets import UnixWayIn
 from state.records.models import Endpoint
 
 
@@ -93,5 +95,28 @@ def test_a_connection_that_is_freed_for_a_request_that_gives_up_goes_to_the_next
         connections.release(first)
         waiting[0].cancel()  # it has the connection already, and does not know it
         assert await waiting[1] is first
+
+    asyncio.run(main())
+
+
+def test_a_request_that_cannot_be_sent_twice_is_not_sent_on_a_connection_whose_end_has_arrived(tmp_path):
+    """The app closed after its answer, and the event loop has not read that yet (RFC 9112 section 9.5)."""
+
+    async def main():
+        path = str(tmp_path / "app.sock")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen()
+            options = TunnelOptions(ways_in={"unix": UnixWayIn()})
+            connections = Pool(Endpoint(kind="unix", path=path), None, options, size=2)
+            connection = await connections.open("a")
+            app, _ = listener.accept()
+            connections.release(connection)
+            assert connections.take("a", retryable=False) is connection
+            connections.release(connection)
+            app.close()
+            assert not connection.lost
+            assert connections.take("a", retryable=False) is None
+            connections.close()
 
     asyncio.run(main())
