@@ -37,7 +37,7 @@ async def _take(dependencies: Dependencies, holder: str) -> int:
         try:
             fence = await dependencies.store.leases.take(LEASE, holder, seconds=LEASE_SECONDS)
         except StateUnavailableError as error:
-            log.warning("%s", error)
+            log.warning("The store does not answer. reason=%r", str(error))
             fence = None
         if fence is not None:
             return fence

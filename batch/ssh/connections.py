@@ -216,7 +216,7 @@ class Connections:
             except (AccessDeniedError, CredentialsError) as error:
                 state.back_off.succeeded()
                 line.back_off.failed(error, loop.time())
-                log.warning("The hub cannot log in. host=%s account=%s: %s", host, account, error)
+                log.warning("The hub cannot log in. host=%s account=%s reason=%r", host, account, str(error))
                 raise
             except SshError as error:
                 self._note_host_failure(host, state, error)
@@ -272,11 +272,11 @@ class Connections:
         before = state.back_off.error
         if isinstance(error, HostKeyError) and error.changed:
             log.error(
-                "The host's key is not the one that is known: the host is not used. host=%s shown=%s: %s",
-                host, error.fingerprint, error,
+                "The host's key is not the one that is known: the host is not used. host=%s shown=%s reason=%r",
+                host, error.fingerprint, str(error),
             )  # fmt: skip
         elif before is None or str(before) != str(error):
-            log.warning("The host cannot be used. host=%s: %s", host, error)
+            log.warning("The host cannot be used. host=%s reason=%r", host, str(error))
         state.back_off.failed(error, asyncio.get_running_loop().time())
 
     # --- running

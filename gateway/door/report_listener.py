@@ -61,7 +61,7 @@ class ReportListener:
             try:
                 await self._load()
             except TowpathError as error:
-                log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to say
+                log.error("The certificate for jobs' reports was not renewed. reason=%r", str(error))  # noqa: TRY400
 
     def stop_accepting(self) -> None:
         """Stop accepting connections."""

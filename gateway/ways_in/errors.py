@@ -9,7 +9,8 @@ from state.errors import TowpathError
 class WayInError(TowpathError):
     """No stream can be opened. The text is for the user; `""`: there is nothing to add to the usual sentence.
 
-    `kind`: "identity" (this gateway lacks what it has to prove itself with) or "refused". `detail` is for the log.
+    `kind`: "identity" (this gateway and the node do not trust each other: only an admin can mend that) or "refused".
+    `detail` is for the log.
     """
 
     def __init__(self, kind: str, detail: str, message: str = "") -> None:

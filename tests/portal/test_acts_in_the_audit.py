@@ -3,6 +3,7 @@
 from msgspec.structs import replace
 
 from portal.servers import hub_actions, server_actions
+from portal.site.site import Site
 from state.records.audit import AuditFilter, Outcome
 
 SERVER = "/hub/api/users/alice/server"
@@ -79,7 +80,7 @@ def test_waiting_for_a_removal_leaves_a_server_that_was_made_meanwhile(bench):
         assert (await client.post(NAMED)).status_code == 202
         old = await bench.store.servers.get("alice", "lab2")
         new = await bench.store.servers.save(replace(old, attempt="f" * 32))
-        assert await server_actions.removed(bench.site, old, seconds=0)
+        assert await server_actions.removed(Site(bench.services), old, seconds=0)
         assert await bench.store.servers.get("alice", "lab2") == new
 
     bench(main)

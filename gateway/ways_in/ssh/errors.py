@@ -4,10 +4,13 @@ from gateway.ways_in.errors import WayInError
 
 
 class HostError(WayInError):
-    """No connection to a host can be made. `renew`: another pass may help, because this one was not accepted."""
+    """No connection to a host can be made. `renew`: another pass may help, because this one was not accepted.
 
-    def __init__(self, detail: str, message: str, *, renew: bool = False) -> None:
-        super().__init__("refused", detail, message)
+    `kind`: see `WayInError`.
+    """
+
+    def __init__(self, detail: str, message: str, *, renew: bool = False, kind: str = "refused") -> None:
+        super().__init__(kind, detail, message)
         self.renew = renew
 
 

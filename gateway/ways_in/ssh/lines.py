@@ -107,7 +107,7 @@ class Line:
 
     def _note_failure(self, error: HostError, made: SshPass) -> None:
         if self._error is None or str(self._error) != str(error):
-            log.warning("The host cannot be used. host=%s reason=%s: %s", self._name, error.detail, error)
+            log.warning("The host cannot be used. host=%s reason=%s error=%r", self._name, error.detail, str(error))
         pause = min(FIRST_BACK_OFF * 2.0**self._failures, LONGEST_BACK_OFF)
         self._failures += 1
         self._error, self._failed = error, made

@@ -88,7 +88,9 @@ class Passes:
         if error is None:
             self._held[attempt] = done.result()
         else:
-            log.warning("No pass for an SSH host. attempt=%s: %s", attempt, getattr(error, "detail", "") or error)
+            log.warning(
+                "No pass for an SSH host. attempt=%s reason=%r", attempt, getattr(error, "detail", "") or str(error)
+            )
 
     async def _renewed(self, endpoint: Endpoint, attempt: str) -> SshPass:
         user, server = split_server_key(endpoint.server)

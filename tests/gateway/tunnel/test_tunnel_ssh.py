@@ -197,6 +197,8 @@ def test_a_host_without_a_known_key_is_not_spoken_to(site):
 
     async def check(worker, _):
         assert "did not prove its identity" in await message_of(worker)
+        _, _, body = await worker.get()
+        assert json.loads(body)["kind"] == "identity"  # the page advises no restart
 
     through(site, answers(OK), check, given=given)
 

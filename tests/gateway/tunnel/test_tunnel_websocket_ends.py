@@ -278,8 +278,10 @@ def test_it_is_over_when_both_sides_have_sent_a_close_frame(first):
                 writer.write(CLOSE_FROM_CLIENT)
             assert await reader.read() == b""
         await gone(worker)
-        assert script.rest == b""
+        await until(lambda: script.rest == b"")
         writer.close()
+
+    script.rest = None
 
     through(script, check)
 

@@ -227,7 +227,7 @@ class LoginNodes:
         if isinstance(error, NodeError) and account == self.user:
             before = self._failing.get(error.node)
             if before is None:
-                log.warning("The login node cannot be used. host=%s: %s", error.node, error)
+                log.warning("The login node cannot be used. host=%s reason=%r", error.node, str(error))
             else:
                 error.since = before.since
             self._failing[error.node] = error
