@@ -17,6 +17,7 @@ from deploy.devcluster.slurm_conf import Shape, slurm_conf
 from deploy.devcluster.users import USERS
 
 NUMBERS = range(20, 200)  # lower ones are for manual use
+REQUEUED_SECONDS = 2
 
 
 class Slurm:
@@ -73,19 +74,21 @@ class Slurm:
         """Start a requeued job without the 120 s that slurmctld makes it wait. Return when it runs.
 
         slurmctld sets them when the last run has been cleaned up (batch_requeue_fini in job_mgr.c), 24.11 also before.
-        A start time that is set before that is lost, so it is set again until the job runs.
+        A start time that is set before that is lost, so it is set again until the job runs. It is not set to now:
+        slurmd refuses a run whose credential is of the second in which the last run was ended, or earlier ("Job
+        credential revoked", slurm_cred_revoked in slurm_cred.c), and the job fails.
         """
         end = time.monotonic() + 90
         while (state := self.state(job)) not in ("CONFIGURING", "RUNNING"):
             assert time.monotonic() < end, f"job {job} is {state}, {self.field(job, 'Reason')}"
-            if self._begins_later(job):
-                self.attempt("scontrol", "update", f"JobId={job}", "StartTime=now")
+            if self._eligible(job) > time.time() + REQUEUED_SECONDS + 1:
+                self.attempt("scontrol", "update", f"JobId={job}", f"StartTime=now+{REQUEUED_SECONDS}")
             time.sleep(0.1)
 
-    def _begins_later(self, job: str) -> bool:
-        """Return whether the job may not start yet."""
+    def _eligible(self, job: str) -> float:
+        """Return the time from which the job may start; 0: it is not known."""
         eligible = self.field(job, "EligibleTime")
-        return eligible[:1].isdigit() and time.mktime(time.strptime(eligible, "%Y-%m-%dT%H:%M:%S")) > time.time()
+        return time.mktime(time.strptime(eligible, "%Y-%m-%dT%H:%M:%S")) if eligible[:1].isdigit() else 0.0
 
     def jwt(self, user: str, seconds: int = 3600) -> str:
         """Return a token for slurmrestd."""
