@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-import os
 import signal
 from asyncio.subprocess import PIPE
 from collections.abc import Mapping
 from typing import Final
+
+from batch.processes import close_pipes, kill_group
 
 ANSWER_MAX: Final = 1024 * 1024
 """Bytes that a hook may print in all."""
@@ -45,10 +46,11 @@ async def run(command: tuple[str, ...], document: bytes, environment: Mapping[st
     except TimeoutError:
         raise HookFailedError(f"it did not end within {seconds:g} s and was killed", bytes(stderr)) from None
     finally:
-        _kill(process)
-        await process.wait()
+        kill_group(process)
         await asyncio.wait({reading}, timeout=STDERR_SECONDS)
         reading.cancel()
+        close_pipes(process)
+        await process.wait()
     if out is None:
         raise HookFailedError(f"it printed more than {ANSWER_MAX} bytes", bytes(stderr))
     if code < 0:
@@ -70,7 +72,7 @@ async def _exchange(process: asyncio.subprocess.Process, document: bytes) -> byt
     while chunk := await process.stdout.read(65536):
         out += chunk
         if len(out) > ANSWER_MAX:
-            _kill(process)
+            kill_group(process)
             return None
     return bytes(out)
 
@@ -81,8 +83,3 @@ async def _drain(stream: asyncio.StreamReader | None, tail: bytearray) -> None:
     while chunk := await stream.read(65536):
         tail += chunk
         del tail[:-ANSWER_MAX]
-
-
-def _kill(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)

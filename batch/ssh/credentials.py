@@ -5,17 +5,15 @@ file, an agent. A certificate is for one account and a few minutes; its private 
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 import secrets
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
 from batch.authority.ssh import SSH_USER_CA
+from batch.processes import close_pipes, kill_group
 from batch.ssh.errors import CredentialsError
 from batch.ssh.keys import Authority, FreshKey, Login, login_with_agent, login_with_key
 from state.sealing.private_files import PrivateFileError, is_private_file
@@ -138,9 +136,9 @@ class CommandCertificates:
             raise CredentialsError(message, transient=True) from None
         finally:
             if not talk.done():
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                kill_group(process)
                 await asyncio.wait([talk], timeout=2)
+                close_pipes(process)
         if process.returncode != 0:
             printed = err.decode(errors="replace").strip()
             log.error(

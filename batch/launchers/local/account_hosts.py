@@ -5,6 +5,7 @@ Owns which requests are answered by the controller itself (what runs here, what 
 """
 
 import asyncio
+from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -43,14 +44,20 @@ class AccountHosts(HostRequests):
     async def run(self, place: Place, verb: str, request: Mapping[str, Any], more: bytes = b"") -> tuple[str, Output]:
         """See the base: a process as the job's account."""
         if verb == "start":
-            share = request["share"]
-            process, limited = await self.limits.start(
-                place.account, request["attempt"], memory=share["memory"], cores=share["cores"]
-            )
-            if self.limits.own:
-                request = {**request, "limits": {name: name in limited for name in ("memory", "cores")}}
-        else:
-            process = await self._become.start(place.account)
+            with self.limits.starting(request["attempt"]):
+                return await self._start(place, request, more)
+        return await self._tell(await self._become.start(place.account), verb, request, more)
+
+    async def _start(self, place: Place, request: Mapping[str, Any], more: bytes) -> tuple[str, Output]:
+        share = request["share"]
+        process, limited = await self.limits.start(
+            place.account, request["attempt"], memory=share["memory"], cores=share["cores"]
+        )
+        if self.limits.own:
+            request = {**request, "limits": {name: name in limited for name in ("memory", "cores")}}
+        return await self._tell(process, "start", request, more)
+
+    async def _tell(self, process: Process, verb: str, request: Mapping[str, Any], more: bytes) -> tuple[str, Output]:
         mark, given = write_request(verb, request, more)
         return mark, await converse(process, given, seconds=self._config.timeout)
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,7 @@ from batch.launchers.ssh.answers import Account
 from batch.launchers.ssh.pool import is_system_account
 from batch.launchers.ssh.program import BOOTSTRAP
 from batch.launchers.ssh.requests import TELL_ADMINS
+from batch.processes import close_pipes, kill_group
 from batch.ssh.output import Output
 from batch.ssh.remote import accounts
 
@@ -151,15 +151,16 @@ async def converse(process: asyncio.subprocess.Process, given: bytes, *, seconds
     finally:
         if process.returncode is None:
             await end(process)
+        close_pipes(process)
     return Output(code=code, out=out, err=err.decode(errors="replace"))
 
 
 async def end(process: asyncio.subprocess.Process) -> None:
     """Kill a process and what it has started. One that is sudo's is ended by sudo's command_timeout."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(process.wait(), END_SECONDS)
+    close_pipes(process)
 
 
 class _TooMuchError(Exception):

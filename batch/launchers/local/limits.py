@@ -9,7 +9,7 @@ import contextlib
 import logging
 import shutil
 import subprocess
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -70,20 +70,28 @@ class Limits:
     async def start(
         self, account: str, attempt: str, *, memory: int, cores: int
     ) -> tuple[asyncio.subprocess.Process, frozenset[str]]:
-        """Start a process as an account in the job's group: (the process, what is limited). Raises LauncherError."""
+        """Start a process as an account in the job's group: (the process, what is limited). Raises LauncherError.
+
+        Within `starting`.
+        """
         amounts = Amounts(memory=memory, cores=cores, processes=self._processes)
+        if self._by_systemd:
+            return await self._in_scope(account, attempt, amounts)
+        process = await self._become.start(account)
+        try:
+            return process, await asyncio.to_thread(self._groups.enter, attempt, process.pid, amounts)
+        except OSError as error:
+            await end(process)
+            log.warning("Control group not created group=%s error=%s", attempt, error)
+            words = "The control group of the server cannot be created."
+            raise LauncherError(words, transient=True, code="limits") from error
+
+    @contextlib.contextmanager
+    def starting(self, attempt: str) -> Iterator[None]:
+        """While a job is started: polls that do not find it yet do not `tidy` its group away."""
         self._starting[attempt] = self._starting.get(attempt, 0) + 1
         try:
-            if self._by_systemd:
-                return await self._in_scope(account, attempt, amounts)
-            process = await self._become.start(account)
-            try:
-                return process, await asyncio.to_thread(self._groups.enter, attempt, process.pid, amounts)
-            except OSError as error:
-                await end(process)
-                log.warning("Control group not created group=%s error=%s", attempt, error)
-                words = "The control group of the server cannot be created."
-                raise LauncherError(words, transient=True, code="limits") from error
+            yield
         finally:
             self._starting[attempt] -= 1
             if not self._starting[attempt]:

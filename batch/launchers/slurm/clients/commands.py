@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
@@ -17,6 +16,7 @@ from msgspec import Struct
 from batch.contract import LauncherError
 from batch.launchers.slurm.identity import Identity
 from batch.launchers.slurm.script import PATH
+from batch.processes import close_pipes, kill_group
 
 PLACES: Final = "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin:/opt/slurm/bin:/usr/local/slurm/bin"
 UMASK: Final = 0o022
@@ -183,7 +183,7 @@ def _not_root() -> LauncherError:
 
 async def _end(process: asyncio.subprocess.Process, talk: "asyncio.Future[tuple[bytes, bytes]]") -> None:
     """Kill its group. One that is sudo's cannot be killed by us: sudo's own command_timeout ends it."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    kill_group(process)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(talk, LAST_CHANCE)
+    close_pipes(process)

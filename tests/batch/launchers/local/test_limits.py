@@ -12,10 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from batch.launchers.local import account_hosts
+from batch.launchers.local.account_hosts import AccountHosts
 from batch.launchers.local.become import Become, converse
 from batch.launchers.local.cgroups import MOUNTS, PARENT, Amounts, ControlGroups, find, limit_files
 from batch.launchers.local.kind import LocalConfig
 from batch.launchers.local.limits import Limits
+from batch.launchers.ssh.kind import SshConfig, SshHostConfig
+from batch.launchers.ssh.native_id import Place
 from tests.batch.launchers.local.making import unix_users
 from tests.conftest import run
 from tests.hub import eventually
@@ -105,6 +109,25 @@ def test_processes_that_a_job_leaves_behind_are_killed(groups, attempt):
         groups.end(attempt)
         assert process.wait(60) == -signal.SIGKILL
         eventually(lambda: state_of(hidden) in ("", "Z"), what="the end of the hidden one")
+
+
+def test_a_poll_ends_no_job_that_is_being_started(groups, attempt, monkeypatch):
+    """Its starter has not answered yet, so two polls have not found it."""
+    config = LocalConfig(run_as="user", python="/usr/bin/python3")
+    hosts = AccountHosts(config, SshConfig(host=(SshHostConfig(name="lab", address="127.0.0.1"),)))
+
+    async def polled_meanwhile(process, _, *, seconds):
+        await hosts.limits.tidy({attempt})
+        return await converse(process, b"8\nprint(3)", seconds=seconds)
+
+    async def body():
+        request = {"attempt": attempt, "share": {"memory": 0, "cores": 1}}
+        return await hosts.run(Place(host="lab", account="alice"), "start", request)
+
+    monkeypatch.setattr(account_hosts, "converse", polled_meanwhile)
+    with unix_users():
+        _, output = run(body())
+    assert (output.code, output.out) == (0, b"3\n")
 
 
 def state_of(pid):

@@ -65,9 +65,9 @@ def test_the_least_user_id_goes_up_only():
 def test_an_account_that_is_not_there_is_refused():
     with pytest.raises(LauncherError, match="no account"):
         identity_of("no-such-account-here")
-    with pytest.raises(LauncherError, match="system's own"):
+    with pytest.raises(LauncherError, match="system account"):
         identity_of("root")
-    with pytest.raises(LauncherError, match="system's own"):
+    with pytest.raises(LauncherError, match="system account"):
         identity_of("daemon")
 
 

@@ -444,7 +444,7 @@ def test_the_node_refuses_what_is_meant_for_another_account(pool, programs, runs
                 await nodes.run_as(root, "sbatch", [], environment={"RUNS": str(runs)})
             assert not caught.value.transient
         async with opened(pool, programs, min_uid=50_000) as nodes:
-            with pytest.raises(LauncherError, match="system's"):
+            with pytest.raises(LauncherError, match="system account"):
                 await nodes.run_as(alice(), "sbatch", [], environment={"RUNS": str(runs)})
 
     run(body())
