@@ -58,8 +58,9 @@ class PassIssuer:
     async def _answer(self, request: SshPassRequest) -> None:
         passes = self._store.ssh_passes
         try:
-            if await passes.find(request.attempt, request.gateway_id) is not None:
-                return  # it was answered already, by an earlier leader
+            found = await passes.find(request.attempt, request.gateway_id)
+            if found is not None and (found.refusal or found.issued != request.instead):
+                return  # it was answered already, by an earlier leader or for another worker
             try:
                 made = await self._made(request)
             except (LauncherError, TowpathError, OSError, ValueError) as error:

@@ -39,9 +39,13 @@ class SshPass(Struct, frozen=True, kw_only=True):
 
 
 class SshPassRequest(Struct, frozen=True, kw_only=True):
-    """A gateway's request for a pass to an attempt of a server."""
+    """A gateway's request for a pass to an attempt of a server.
+
+    `instead`: when the pass was issued that it replaces, which stays valid until then; None: there is none.
+    """
 
     user: str
     server: str
     attempt: str
     gateway_id: str
+    instead: float | None = None

@@ -25,8 +25,7 @@ class SshPasses:
         self._redis = redis
 
     async def ask(self, request: SshPassRequest) -> None:
-        """Ask the leading controller for a new pass, in place of an earlier one."""
-        await self._redis.call("DEL", keys.ssh_pass(request.attempt, request.gateway_id))
+        """Ask the leading controller for a pass."""
         await self._redis.call(
             "XADD", keys.SSH_WORK, "MAXLEN", "~", WORK_KEPT, "*", "asks", msgspec.json.encode(request)
         )

@@ -38,7 +38,7 @@ def ask(tmp_path, store_url):
     gateway_id = GatewayKey.load(tmp_path / "tls").id
     lab = Lab()
 
-    def on(*, record=None, launchers=None, **request):
+    def on(*, record=None, launchers=None, then=None, **request):
         async def main():
             store = await Store.open(store_url)
             server = fresh("alice", "lab")
@@ -54,7 +54,13 @@ def ask(tmp_path, store_url):
                 facts = {"user": "alice", "server": "lab", "attempt": server.attempt, "gateway_id": gateway_id}
                 asked = SshPassRequest(**{**facts, **request})
                 await store.ssh_passes.ask(asked)
-                return await until(lambda: store.ssh_passes.find(asked.attempt, asked.gateway_id))
+                made = await until(lambda: store.ssh_passes.find(asked.attempt, asked.gateway_id))
+                if then is not None:
+                    await store.ssh_passes.ask(replace(asked, **then))
+                    last = SshPassRequest(user="alice", server="lab", attempt="0" * 32, gateway_id=gateway_id)
+                    await store.ssh_passes.ask(last)  # requests are answered in turn
+                    await until(lambda: store.ssh_passes.find(last.attempt, gateway_id))
+                return made
             finally:
                 task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
@@ -72,6 +78,13 @@ def test_the_gateway_of_the_controllers_own_folder_gets_one_for_its_key(ask):
     assert made.refusal == ""
     assert made.hops[0].user == "alice"
     assert ask.lab.keys[0].startswith("ecdsa-sha2-nistp256 ")
+
+
+@pytest.mark.parametrize(("instead", "made"), [(None, 1), (0.0, 2), (7.0, 1)], ids=["again", "renewed", "was-renewed"])
+def test_a_pass_is_made_again_only_in_place_of_the_one_that_is_there(ask, instead, made):
+    """A gateway's workers share one pass, and a new leader reads requests that were answered."""
+    ask(then={"instead": instead})
+    assert len(ask.lab.keys) == made
 
 
 def test_a_gateway_that_has_not_joined_gets_none(ask):

@@ -22,6 +22,8 @@ MARGIN: Final = 60.0
 ASK_SECONDS: Final = 8.0
 FIRST_PAUSE: Final = 0.01
 LONGEST_PAUSE: Final = 0.2
+LONGEST_LIFE: Final = 24 * 3600.0
+"""Seconds: more than any pass is valid for."""
 
 
 class PassStore(Protocol):
@@ -46,7 +48,7 @@ class Passes:
         self._gateway_id = gateway_id
         self._clock = clock
         self._held: dict[str, SshPass] = {}
-        self._refused: set[str] = set()  # attempts whose last pass was not accepted
+        self._refused: dict[str, float] = {}  # when the pass was issued that a host did not accept, by attempt
         self._asking: dict[str, asyncio.Task[SshPass]] = {}
 
     async def get(self, endpoint: Endpoint) -> SshPass:
@@ -69,7 +71,7 @@ class Passes:
             del self._held[attempt]
         fresh = self._clock() - made.issued < MARGIN
         if not fresh:
-            self._refused.add(attempt)
+            self._refused[attempt] = made.issued
         return not fresh
 
     def _ask(self, endpoint: Endpoint, attempt: str) -> "asyncio.Task[SshPass]":
@@ -95,33 +97,45 @@ class Passes:
     async def _renewed(self, endpoint: Endpoint, attempt: str) -> SshPass:
         user, server = split_server_key(endpoint.server)
         gateway_id = await self._gateway_id()
-        request = SshPassRequest(user=user, server=server, attempt=attempt, gateway_id=gateway_id)
         try:
-            found = None if attempt in self._refused else await self._store.find(attempt, gateway_id)
-            if found is None or found.refusal or self._clock() > (found.issued + found.expires) / 2:
+            found = await self._store.find(attempt, gateway_id)
+            if found is None or not (found.refusal or self._is_good(attempt, found)):
+                request = SshPassRequest(
+                    user=user,
+                    server=server,
+                    attempt=attempt,
+                    gateway_id=gateway_id,
+                    instead=found.issued if found is not None else None,
+                )
                 found = await self._asked_for(request)
         except StateUnavailableError as error:
             raise WayInError("refused", str(error), str(error)) from error
-        self._refused.discard(attempt)
+        self._refused.pop(attempt, None)
         if found.refusal:
             raise WayInError("refused", found.refusal, found.refusal)
         return found
+
+    def _is_good(self, attempt: str, found: SshPass) -> bool:
+        return found.issued != self._refused.get(attempt) and self._clock() <= (found.issued + found.expires) / 2
 
     async def _asked_for(self, request: SshPassRequest) -> SshPass:
         """Ask, and wait for the answer: a few milliseconds where a controller leads."""
         await self._store.ask(request)
         limit, pause = time.monotonic() + ASK_SECONDS, FIRST_PAUSE
-        while (found := await self._store.find(request.attempt, request.gateway_id)) is None:
+        while True:
+            found = await self._store.find(request.attempt, request.gateway_id)
+            if found is not None and (found.refusal or found.issued != request.instead):
+                return found
             if time.monotonic() > limit:
                 words = "The hub's controller does not answer, so no connection can be made to the server's host."
                 raise WayInError("refused", "no controller has answered", words)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
-        return found
 
     def forget(self) -> None:
-        """Drop passes that have expired."""
+        """Drop passes that have expired, and what is known of them."""
         now = self._clock()
+        self._refused = {attempt: issued for attempt, issued in self._refused.items() if now < issued + LONGEST_LIFE}
         self._held = {attempt: held for attempt, held in self._held.items() if now < held.expires}
 
     def close(self) -> None:
