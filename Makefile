@@ -17,8 +17,8 @@ SYNC := UV_LINK_MODE=copy UV_NO_CONFIG=1 $(UV) pip sync --quiet --require-hashes
 APPS ?= /var/tmp/towpath-apps
 DEBIANS ?= /var/tmp/towpath-debian
 ARGS ?=
-# Tests mostly wait, for a cluster or a hub: three processes share the files, and each has its own of both.
-SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder
+# Tests mostly wait, for a cluster or a hub: five processes share the files, and each has its own of both.
+SPREAD ?= --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 help:  ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 21

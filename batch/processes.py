@@ -18,7 +18,7 @@ def kill_group(process: asyncio.subprocess.Process) -> None:
 
 
 def close_pipes(process: asyncio.subprocess.Process) -> None:
-    """Close our ends of the pipes, whoever holds the others. Nothing more is read or written."""
+    """Close our ends of the pipes, whichever process holds the others. Nothing more is read or written."""
     transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]  # noqa: SLF001
     for descriptor in range(3):
         pipe = transport.get_pipe_transport(descriptor)

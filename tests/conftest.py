@@ -34,16 +34,25 @@ DEADLINE = 60.0
 LONGEST = (
     "tests/cluster/test_faults",
     "tests/cluster/",
+    "tests/users/",
+    "tests/edge/",
+    "tests/ssh/",
     "tests/bench_smoke/",
+    "tests/jupyterhub/",
     "tests/faults/",
     "tests/browser/",
+    "tests/gateway/tunnel/",
     "tests/batch/",
+    "tests/contracts/",
+    "tests/gateway/",
 )
 """The slowest tests, slowest first."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Create one folder for the logs of all processes of this run (tests/secret_scan.py)."""
+    """Make the run independent of its terminal, and create one folder for all logs (tests/secret_scan.py)."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # the run is under nohup: hubs would inherit it
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if secret_scan.VARIABLE not in os.environ:
         folder = tempfile.mkdtemp(prefix="towpath-test-logs-")
         os.environ[secret_scan.VARIABLE] = folder

@@ -96,7 +96,7 @@ class Pool:
                 if self._now() - connection.idle_since > _FRESH:
                     idle.append(connection)
                     return None
-                if is_readable(connection.transport):  # an idle connection has nothing to say but its end
+                if is_readable(connection.transport):  # nothing else arrives on an idle connection
                     continue
             connection.share = share
             share.used += 1

@@ -9,7 +9,7 @@ from state.errors import TowpathError
 class WayInError(TowpathError):
     """No stream can be opened. The text is for the user; `""`: there is nothing to add to the usual sentence.
 
-    `kind`: "identity" (this gateway and the node do not trust each other: only an admin can mend that) or "refused".
+    `kind`: "identity" (this gateway and the node do not trust each other: only an admin can change that) or "refused".
     `detail` is for the log.
     """
 

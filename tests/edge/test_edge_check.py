@@ -322,7 +322,7 @@ def test_an_edge_that_gives_no_answer_is_a_finding():
 @pytest.mark.parametrize(
     ("silences", "published"),
     [([False, True], [True]), ([False, False, True], [False, True]), ([None, True], [True])],
-    ids=["restarted-meanwhile", "until-it-is-mended", "not-reached-at-first"],
+    ids=["restarted-meanwhile", "until-it-is-repaired", "not-reached-at-first"],
 )
 def test_a_long_silence_that_ended_is_tried_again_before_it_is_a_problem(silences, published, store_url, monkeypatch):
     """An edge that is started again ends the request too."""

@@ -1,5 +1,6 @@
 """A hub that cannot work says so: before it is ready, and afterwards in health, on pages and in the log."""
 
+import contextlib
 import os
 import re
 import signal
@@ -155,7 +156,8 @@ def test_a_worker_that_keeps_ending_is_a_problem_while_the_others_serve(hub):
         while not ending.is_set():
             mine = sorted(pid for pid, line in children(hub.process.pid) if "gateway.worker" in line)
             if len(mine) == 2:
-                os.kill(mine[1], signal.SIGKILL)  # the younger one
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(mine[1], signal.SIGKILL)  # the younger one
             time.sleep(0.05)
 
     killer = threading.Thread(target=kill)

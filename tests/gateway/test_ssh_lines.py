@@ -17,7 +17,7 @@ class FakeLink:
         self.closes += 1
 
 
-def test_what_is_left_of_a_connection_that_has_ended_is_closed():
+def test_the_rest_of_a_connection_that_has_ended_is_closed():
     async def body():
         made = []
 

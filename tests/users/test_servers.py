@@ -82,7 +82,7 @@ def test_a_missing_home_is_reported_and_a_hook_can_create_it(users, short_folder
         with hub.user(HOMELESS) as api:
             hub.start_one(api, HOMELESS)
             model = hub.until(api, HOMELESS, status="failed")
-            assert "home folder is not there" in model["reason"]["message"]
+            assert "home folder does not exist" in model["reason"]["message"]
             assert not (HOMES / HOMELESS).exists()
             allow.touch()
             hub.start_one(api, HOMELESS)

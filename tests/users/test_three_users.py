@@ -67,7 +67,7 @@ def in_a_terminal(hub, browser):
     page.goto(f"{hub.origin}/hub/login")
     page.get_by_role("button", name="bob", exact=True).click()
     page.wait_for_url("**/hub/home")
-    page.goto(f"{hub.origin}/user/bob/lab")
+    page.goto(f"{hub.origin}/user/bob/lab?reset")  # no workspace of an earlier server
     expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=SLOW)
     page.locator(".jp-LauncherCard[title='Start a new terminal session']").last.click()
     screen = page.locator(".jp-Terminal .xterm-screen")
