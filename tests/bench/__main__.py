@@ -57,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
         "--publish", choices=("api", "store"), default="api", help="how Towpath gets its routes, see towpath.py"
     )
     parser.add_argument(
+        "--isolated", action="store_true",
+        help="run Towpath's apps in networks of their own, as by default; writes no page",
+    )  # fmt: skip
+    parser.add_argument(
         "--steal",
         type=float,
         default=0.10,
@@ -153,7 +157,14 @@ class Bench:
             kind.name: kind(upstream, self.room(kind.name)) for kind in (Direct, Nginx, NginxTuned, Chp)
         }
         for name, workers in ((ONE, 1), (ALL, machine.cores())):
-            made[name] = Towpath(name, self.room(name), workers=workers, upstream=upstream, publish=self.wanted.publish)
+            made[name] = Towpath(
+                name,
+                self.room(name),
+                workers=workers,
+                upstream=upstream,
+                publish=self.wanted.publish,
+                isolated=self.wanted.isolated,
+            )
         return [made[name] for name in made if name in self.names]
 
     async def _all_rounds(self, scenarios: list[Scenario], running: list[Target]) -> None:
@@ -336,7 +347,8 @@ class Bench:
 
     def save(self) -> None:
         """Write the requested files, so that nothing is lost if a later part fails."""
-        whole = not self.wanted.quick and not self.wanted.only and set(self.names) == set(TARGETS)
+        partial = self.wanted.quick or self.wanted.only or self.wanted.isolated
+        whole = not partial and set(self.names) == set(TARGETS)
         out = self.wanted.out or (ROOT / "docs/performance.md" if whole else None)
         if out:
             out.write_text(with_first(out.read_text() if out.exists() else "", self.page()))

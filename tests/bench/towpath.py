@@ -54,20 +54,26 @@ async def opened(data: Path) -> "Store":
     return await Store.open(redis_url(data))
 
 
-def configuration() -> str:
-    """Return the configuration: the benchmark's profiles, and defaults for everything else."""
+def configuration(*, isolated: bool = False) -> str:
+    """Return the configuration: the benchmark's profiles, and defaults for everything else.
 
-    def profile(name: str, command: list[str]) -> str:
+    The apps of all peers are on the same kind of socket: a port that all users of the machine can reach. `isolated`: in
+    networks of their own, behind a relay, as Towpath runs apps on ports by default.
+    """
+
+    def profile(name: str, command: list[str], *more: str) -> str:
         table = f'[[profile]]\nname = "{name}"\ncluster = "local"\napp = "web"\ncommand = {json.dumps(command)}\n'
+        table += "".join(f"{line}\n" for line in more)
         fields = ", ".join(f"{key} = {json.dumps(value)}" for key, value in bench_environment().items())
         return table + f"environment = {{ {fields} }}\n"
 
     upstream = str(HERE / "upstream.py")
+    shared = f"shared_node_port = {json.dumps(not isolated)}"
     return "\n".join([
         '[[cluster]]\nname = "local"\nkind = "local"\n',
         profile("stub", [base_python(), "-I", "-S", str(HERE / "stub.py"), "--socket", "{socket}"]),
-        profile("http", [BENCH_PYTHON, upstream, "http", "{port}"]),
-        profile("ws", [BENCH_PYTHON, upstream, "ws", "{port}"]),
+        profile("http", [BENCH_PYTHON, upstream, "http", "{port}"], shared),
+        profile("ws", [BENCH_PYTHON, upstream, "ws", "{port}"], shared),
     ])  # fmt: skip
 
 
@@ -80,7 +86,14 @@ class Towpath:
     """See `targets.Target` and `hubs.Hub`."""
 
     def __init__(
-        self, name: str, folder: Path, *, workers: int, upstream: Upstream | None = None, publish: str = ""
+        self,
+        name: str,
+        folder: Path,
+        *,
+        workers: int,
+        upstream: Upstream | None = None,
+        publish: str = "",
+        isolated: bool = False,
     ) -> None:
         self.name = name
         self.folder = folder
@@ -88,6 +101,7 @@ class Towpath:
         self.workers = workers
         self.upstream = upstream
         self.publish = publish
+        self.isolated = isolated
         self.port = free_port()
         self.user = user_name(getpass.getuser())
         self.child: Child | None = None
@@ -137,7 +151,7 @@ class Towpath:
 
     def configuration(self) -> str:
         """Return its towpath.toml."""
-        return configuration()
+        return configuration(isolated=self.isolated)
 
     def command(self, config: Path) -> list[str]:
         """Return its argv."""

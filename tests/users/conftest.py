@@ -18,4 +18,4 @@ def hub(users, short_folder):
     try:
         yield hub.start()
     finally:
-        hub.stop()
+        hub.close()

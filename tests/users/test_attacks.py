@@ -13,7 +13,7 @@ from batch.authority import Authority
 from tests.batch.launchers.local.making import HOMES
 from tests.batch.rig import by_attempt
 from tests.hub import children, eventually
-from tests.users.users_hub import UsersHub, short
+from tests.users.users_hub import UsersHub, all_below, short
 
 FOLDER = ".hostile"
 """The jobs' folder in each home. Other tests use the same accounts and homes at the same time, and the usual folder."""
@@ -30,7 +30,7 @@ def hub(users):
     try:
         yield hub.start()
     finally:
-        hub.stop()
+        hub.close()
 
 
 @pytest.fixture
@@ -47,14 +47,6 @@ def alice(hub):
 def bob(hub):
     with hub.shell("bob") as run:
         yield run
-
-
-def all_below(pid):
-    """A process and everything that it has started."""
-    found = [pid]
-    for child, _ in children(pid):
-        found += all_below(child)
-    return found
 
 
 OPEN = """

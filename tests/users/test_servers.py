@@ -89,7 +89,7 @@ def test_a_missing_home_is_reported_and_a_hook_can_create_it(users, short_folder
             hub.until(api, HOMELESS, status="ready")
             stop(hub, api, HOMELESS)
     finally:
-        hub.stop()
+        hub.close()
 
 
 def test_a_starter_that_is_killed_is_replaced_and_the_app_is_reachable_again(hub):

@@ -28,7 +28,7 @@ def hub(users, short_folder):
     finally:
         for user in USERS:
             (HOMES / user / NAME).unlink(missing_ok=True)
-        hub.stop()
+        hub.close()
 
 
 def work(hub, user):

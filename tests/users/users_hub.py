@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import signal
 from pathlib import Path
 
 from deploy.devcluster.users import RESTD
 from tests.cluster.slurm_hub import APPS, STUB_APP, short
-from tests.hub import Hub, eventually
+from tests.hub import Hub, children, eventually
 from tests.ports import free_port
 
 __all__ = ["APPS", "UsersHub", "short"]
@@ -68,6 +69,7 @@ cluster = "lab"
 app = "web"
 command = ["/usr/bin/python3", "-I", "-S", "{stub}", "{{socket}}"]
 default_path = "hello"
+environment = {{ TEST_HUB = "{port}" }}
 [profile.option.cores]
 title = "Cores"
 kind = "cores"
@@ -80,6 +82,7 @@ name = "shell"
 cluster = "lab"
 app = "web"
 command = ["/usr/bin/python3", "-I", "-S", "{shell}", "{{socket}}"]
+environment = {{ TEST_HUB = "{port}" }}
 [profile.option.cores]
 title = "Cores"
 kind = "cores"
@@ -103,6 +106,7 @@ command = [
   "{apps}/bin/jupyter", "lab", "--no-browser", "--ServerApp.sock={{socket}}", "--ServerApp.sock_mode=0600",
   "--ServerApp.base_url={{base_path}}", "--ServerApp.allow_remote_access=True",
 ]
+environment = {{ TEST_HUB = "{port}" }}
 """
 
 
@@ -115,6 +119,33 @@ folder = "{folder}"
 """
 HOMELESS = f"dora{os.getpid()}"
 """An account of these tests' own, whose home may be missing."""
+
+STARTER = b"-I\0-S\0-c\0"
+
+
+def all_pids():
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def read(path):
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def parent(pid):
+    """The parent of a process; 0: it has ended."""
+    stat = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(stat[1]) if stat else 0
+
+
+def all_below(pid):
+    """A process and everything that it has started."""
+    found = [pid]
+    for child, _ in children(pid):
+        found += all_below(child)
+    return found
 
 
 class UsersHub(Hub):
@@ -138,11 +169,28 @@ class UsersHub(Hub):
         stub, shell = programs / "stub.py", programs / "shell.py"
         stub.write_text(STUB_APP)
         shell.write_text(SHELL_APP)
-        text += JUPYTERLAB.format(apps=APPS) if apps else STUBS.format(stub=stub, shell=shell)
+        text += JUPYTERLAB.format(apps=APPS, port=port) if apps else STUBS.format(stub=stub, shell=shell, port=port)
         text += HOOKS.format(folder=hooks) if hooks else ""
         super().__init__(folder, config=text, **rest)
         self.port = port
         self.report_port = report_port
+
+    def close(self):
+        """Stop the hub, and end its users' servers, which a test that has failed or ended the hub may have left."""
+        self.stop()
+        eventually(self._end_servers, what="the end of all servers")
+
+    def _end_servers(self):
+        """End the processes of each app and of its starter. Return whether there was none."""
+        mark = f"TEST_HUB={self.port}".encode()
+        apps = [pid for pid in all_pids() if mark in read(f"/proc/{pid}/environ").split(b"\0")]
+        for pid in apps:
+            while STARTER in read(f"/proc/{(above := parent(pid))}/cmdline"):
+                pid = above  # noqa: PLW2901 - up to the first process of the job
+            for one in all_below(pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGKILL)
+        return not apps
 
     @contextlib.contextmanager
     def user(self, name: str):
