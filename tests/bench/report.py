@@ -29,6 +29,10 @@ METHOD = """## How it was measured
 - Load: wrk with one thread for small HTTP (24 bytes of JSON); our own clients on uvloop for bodies, and on uvloop and
   picows for WebSocket echo (each connection sends its next message when the last one has returned). Load, proxy and app
   share the cores. Everything is on loopback, without TLS.
+- All apps are on ports that every user of the machine can reach (Towpath: `shared_node_port = true`). By default,
+  Towpath runs an app on a port in a network of its own, behind a relay. Three rounds of that found 5.3x (small HTTP),
+  3.1x (1 MB down) and 1.1x (1 MB up) of CHP, which has no relay:
+  `make bench ARGS="--only http-32 --only body-1m --targets chp,towpath-1 --rounds 3 --isolated"`.
 - MB/s are 10^6 bytes; bodies and large messages are 2^20 and 100 * 2^20 bytes. Growth is the peak resident memory
   during the transfers (VmHWM, reset before) minus the memory before, of the process that grew most; in MB of 2^20
   bytes.
