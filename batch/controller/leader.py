@@ -208,10 +208,10 @@ class Term:
             await self._executor.publish(server)
         for route in stray:
             key = server_key(route.user, route.name)
-            others, unreadable = await self._store.servers.read([] if key in records else [key])
+            now, unreadable = await self._store.servers.read([key])  # it may have become ready since the scan began
             if key in unreadable:
                 continue  # its server keeps running
-            held = records.get(key) or others.get(key)
+            held = now.get(key)
             if held is None or not is_ready(held) or held.attempt != route.attempt:
                 await self._store.feed.drop_route(route.prefix, attempt=route.attempt)
 

@@ -46,11 +46,11 @@ class PassIssuer:
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    position, asked = await self._store.ssh_passes.work(position, timeout=WAIT_SECONDS)
+                    position, requests = await self._store.ssh_passes.work(position, timeout=WAIT_SECONDS)
                 except StateUnavailableError:
                     await asyncio.sleep(OUTAGE_PAUSE)
                     continue
-                for request in asked:
+                for request in requests:
                     await room.acquire()
                     task = group.create_task(self._answer(request))
                     task.add_done_callback(lambda _: room.release())

@@ -300,8 +300,8 @@ class Connections:
                     sessions.refused()
                     refused += 1
                     if refused == REFUSED_TRIES:
-                        words = f"{host} opens no more sessions for the hub (MaxSessions in sshd_config)."
-                        raise SessionRefusedError(words) from error
+                        message = f"{host} opens no more sessions for the hub (MaxSessions in sshd_config)."
+                        raise SessionRefusedError(message) from error
             if alone:  # sshd may not have noticed yet that the last one has ended
                 await asyncio.sleep(REFUSED_PAUSE)
 

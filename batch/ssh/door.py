@@ -96,11 +96,11 @@ class Connection:
                 finally:
                     process.close()
         except TimeoutError:
-            words = f"{self._target} did not answer within {seconds if opened else first:.0f} seconds."
-            raise ConnectionLostError(words, started=opened or not given) from None
+            message = f"{self._target} did not answer within {seconds if opened else first:.0f} seconds."
+            raise ConnectionLostError(message, started=opened or not given) from None
         except (asyncssh.Error, OSError) as error:
-            words = f"The connection to {self._target} was lost: {_reason(error)}."
-            raise ConnectionLostError(words, started=opened or not given) from error
+            message = f"The connection to {self._target} was lost: {_reason(error)}."
+            raise ConnectionLostError(message, started=opened or not given) from error
 
     async def greet(self, path: str, greeting: bytes) -> bool:
         """Whether a channel to a unix socket can be opened, and what listens there sends this greeting."""
@@ -255,12 +255,12 @@ def _host_key_error(
     fingerprint = shown.get_fingerprint() if shown else ""
     public_key = " ".join(shown.export_public_key().decode().split()[:2]) if shown else ""
     changed = known.knows(target.name, target.port)
-    words = (
+    message = (
         f"{target} did not prove its identity: {error.reason.removesuffix('.')}."
         if changed
         else f"The hub knows no host key of {target}."
     )
-    return HostKeyError(words, fingerprint=fingerprint, public_key=public_key, changed=changed)
+    return HostKeyError(message, fingerprint=fingerprint, public_key=public_key, changed=changed)
 
 
 def _reason(error: Exception) -> str:

@@ -58,12 +58,12 @@ def find_app(attempt: str) -> int:
 
     It leads a session of its own. So may what it has started (a terminal's shell), which is younger.
     """
-    wanted = ("%s=%s" % (ATTEMPT, attempt)).encode("ascii")
+    variable = ("%s=%s" % (ATTEMPT, attempt)).encode("ascii")
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                ours = wanted in read_file("/proc/%s/environ" % name).split(b"\0")
+                ours = variable in read_file("/proc/%s/environ" % name).split(b"\0")
                 if ours and os.getsid(int(name)) == int(name):
                     found.append((start_time(int(name)), int(name)))
             except OSError:  # another user's, or it has ended

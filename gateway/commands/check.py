@@ -26,6 +26,7 @@ def run(options: argparse.Namespace) -> int:
     findings = asyncio.run(check(settings, options.part))
     if options.part == "all" and not options.json:
         findings += asyncio.run(_records(settings))
+        findings += asyncio.run(_ways_in(settings))
     # `towpath serve` runs this with --json and must not wait for an edge, which may be started after the hub.
     if options.part == "edge" or (options.part == "all" and not options.json):
         findings += asyncio.run(_edge(settings))
@@ -103,6 +104,20 @@ async def _records(settings: Settings) -> list[Finding]:
         f" {first.place} ({first.reason}). See: towpath store check"
     )
     return [Finding("records", good=False, text=text, passing=True)]
+
+
+async def _ways_in(settings: Settings) -> list[Finding]:
+    """Whether a running hub reaches the apps of its servers."""
+    try:
+        store = await Store.open(settings.redis_url or valkey.url(settings.data_dir))
+    except StateUnavailableError:
+        return []
+    from gateway.commands.ways_in import check as check_ways_in  # noqa: PLC0415 - only with a running hub
+
+    try:
+        return await check_ways_in(settings, store)
+    finally:
+        await store.close()
 
 
 def _own_tls(settings: Settings) -> list[Finding]:

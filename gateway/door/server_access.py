@@ -43,8 +43,8 @@ class ServerAccess:
         route = self._mirror.lookup(user, target.segment)
         writing = is_writing(request)
         name = route.name if route is not None else ""
-        if name != target.segment and (meant := self._server_meant(identity, target, lookups)):
-            name, route = meant, None
+        if name != target.segment and (server_name := self._server_meant(identity, target, lookups)):
+            name, route = server_name, None
         if route is None and may_access(identity, user, name, writing=writing):
             # This worker's mirror may be late: a user who was told "ready" must not find nothing.
             late = looked_up("route", lookups, lambda: self._find(user, name))

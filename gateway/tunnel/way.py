@@ -118,8 +118,8 @@ class Way:
 
     @property
     def label(self) -> str:
-        """Where it leads, for a log line: the server and its attempt, which is in its job's name."""
+        """Where it leads, for a log line: the server, its attempt and its job."""
         route = self.route
         if route is None or not route.user:
             return f"path={self.name}"
-        return f"server={server_key(route.user, route.name)} attempt={route.attempt}"
+        return f"server={server_key(route.user, route.name)} attempt={route.attempt} job={route.job or '-'}"

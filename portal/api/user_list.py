@@ -20,6 +20,7 @@ from portal.web.responses import arguments, read_json, reply
 from state.errors import ConflictError
 from state.records.models import Server, User
 from state.records.readiness import is_ready
+from state.turns import Turns
 
 AT_ONCE: Final = 200
 
@@ -67,9 +68,7 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
                 chosen.reverse()
             total, found = len(chosen), chosen[page.offset : page.end]
         stopped = query.get("include_stopped_servers", "0").lower() not in {"0", "false"}
-        items = [await shown(site, item, view, include_stopped=stopped) for item in found]
-        items = [item for item in items if item]
-        return listed(site, request, page, items, total)
+        return listed(site, request, page, await _models(site, view, found, include_stopped=stopped), total)
 
     @post("/users")
     async def add(request: Request[Any, Any, Any]) -> Response[bytes]:
@@ -84,6 +83,17 @@ def routes(site: Site) -> list[HTTPRouteHandler]:
         return reply([await shown(site, (user, [], {}), view, include_stopped=False) for user in added], 201)
 
     return [every, add]
+
+
+async def _models(site: Site, view: View, found: list[Entry], *, include_stopped: bool) -> list[dict[str, Any]]:
+    """Return the models of the users of whom the caller may see something."""
+    turns = Turns()
+    models = []
+    for item in found:
+        if model := await shown(site, item, view, include_stopped=include_stopped, turns=turns):
+            models.append(model)
+        await turns.give()
+    return models
 
 
 async def _choose(site: Site, view: View, state: str, part: str) -> list[Entry]:

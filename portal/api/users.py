@@ -62,13 +62,21 @@ class Activity(msgspec.Struct):
 
 
 async def shown(
-    site: Site, found: tuple[User, list[Server], dict[str, float]], view: Sees, *, include_stopped: bool
+    site: Site,
+    found: tuple[User, list[Server], dict[str, float]],
+    view: Sees,
+    *,
+    include_stopped: bool,
+    turns: Turns | None = None,
 ) -> dict[str, Any]:
-    """Return the model of a user with the fields that the caller may see; empty if it may see none."""
+    """Return the model of a user with the fields that the caller may see; empty if it may see none.
+
+    `turns`: of the whole request, where it shows several users.
+    """
     user, servers, activity = found
     model = user_model(user, servers, view, roles=site.roles.of_user(user), base_path=site.base)
     models: dict[str, Any] = {}
-    turns = Turns()
+    turns = turns or Turns()
     for server in listed_servers(user, servers, include_stopped=include_stopped):
         if view("read:servers", user, server.name):
             models[server.name] = server_model(

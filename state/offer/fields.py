@@ -145,11 +145,11 @@ def _with_maintenance(scene: _Scene, fields: dict[str, Field]) -> tuple[dict[str
         return fields, ()
     within = bounds("walltime", scene.way, settled.request.without("walltime"))
     low = lowest("walltime", options["walltime"][1], within) if name else None
-    told = warning(found, now=catalog.time, least=low)
+    sentence = warning(found, now=catalog.time, least=low)
     where = name or (options["partition"][0] if "partition" in options else "")
     if not where or fields[where].hidden:
-        return fields, (told,)
-    return fields | {where: replace(fields[where], says=f"{fields[where].says} {told}".strip())}, ()
+        return fields, (sentence,)
+    return fields | {where: replace(fields[where], says=f"{fields[where].says} {sentence}".strip())}, ()
 
 
 def _unknown(kind: str, option: OptionConfig, picked: Any) -> Field:

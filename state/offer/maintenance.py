@@ -50,8 +50,8 @@ def warning(found: Reservation, *, now: float, least: int | None) -> str:
     if found.start <= now:
         return "Maintenance is in progress. The server starts when it is over."
     begins = f"Planned maintenance begins in {walltime_words(_in_two_units(int(found.start - now)))}"
-    told = f"{begins}, before the server would reach its time limit."
-    return f"{told} {AFTERWARDS if least is None else advice(found.start, now, least=least)}"
+    sentence = f"{begins}, before the server would reach its time limit."
+    return f"{sentence} {AFTERWARDS if least is None else advice(found.start, now, least=least)}"
 
 
 def _in_two_units(seconds: int) -> int:

@@ -393,7 +393,7 @@ class Route(Stored, frozen=True, kw_only=True):
     """A path prefix (see `names.server_path`) and its endpoint, for one attempt of one server.
 
     `strip`: the app has no base path, so the prefix is removed from requests. `hub_app`: users sign in to it through
-    the hub's OAuth, as with jupyterhub-singleuser. `cors_origins`: see `Server`.
+    the hub's OAuth, as with jupyterhub-singleuser. `cors_origins`: see `Server`. `job`: the scheduler's id, for logs.
     """
 
     prefix: str
@@ -401,6 +401,7 @@ class Route(Stored, frozen=True, kw_only=True):
     name: str
     attempt: str
     endpoint: Endpoint
+    job: str = ""
     credential: str = ""
     strip: bool = False
     hub_app: bool = False

@@ -32,6 +32,7 @@ def route_of(server: Server, base_path: str) -> Route:
         name=server.name,
         attempt=server.attempt,
         endpoint=server.endpoint,
+        job=server.job.native_id if server.job is not None else "",
         credential=server.credential,
         strip=server.strip_prefix,
         cors_origins=server.cors_origins,

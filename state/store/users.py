@@ -204,7 +204,8 @@ class Users:
         found: list[Everything] = []
         for at, user in enumerate(users):
             if user is not None:
-                mine = await self._by_name(names[at], servers[at])
+                cursor, flat = servers[at]
+                mine = await self._by_name(names[at], servers[at]) if flat or int(cursor) else []
                 found.append((_seen(user, seen[at]), mine, _by_server(activity.get(names[at], ()))))
             await turns.give()
         return found

@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from batch.contract import JobState, LauncherError
+from batch.controller import leader
 from batch.controller.controller import lead
 from batch.controller.leader import Dependencies
 from batch.controller.submits import JobContext
@@ -15,7 +16,8 @@ from state.errors import ConflictError
 from state.names import server_path
 from state.records.edits import with_edit
 from state.records.lifecycle import advance
-from state.records.models import Reason, Status, Target
+from state.records.models import Endpoint, Reason, Status, Target
+from state.records.readiness import route_of
 from state.store.all import Store
 from tests.batch.rig import ask, fresh
 from tests.conftest import run, until
@@ -344,5 +346,44 @@ def test_a_job_that_started_meanwhile_is_left_alone(play):
         assert (server.attempt, server.choices) == (queued.attempt, {"cores": 1})
         assert stage.cluster.cancels == []
         assert "The job started before its request could be changed." in await stage.messages()
+
+    play(body)
+
+
+def test_a_scan_keeps_the_route_of_a_server_that_becomes_ready_meanwhile(play, monkeypatch):
+    """A report makes it ready, and publishes its route, between the reads of the records and of the routes."""
+
+    async def body(stage):
+        feed, snapshot, drop_route = stage.store.feed, stage.store.feed.snapshot, stage.store.feed.drop_route
+        taken, dropped = [], []
+
+        async def become_ready():
+            with contextlib.suppress(ConflictError):
+                server = await stage.store.servers.get("alice", "")
+                ready = replace(
+                    server, status=Status.READY, ready=2.0, endpoint=Endpoint(kind="unix", path="/app.sock")
+                )
+                await feed.set_route(route_of(await stage.store.servers.save(ready), "/"))
+                return True
+
+        async def late_snapshot():
+            if not taken:
+                await until(become_ready)
+            taken.append(await snapshot())
+            return taken[-1]
+
+        async def noted_drop(prefix, **more):
+            dropped.append(prefix)
+            return await drop_route(prefix, **more)
+
+        await ask(stage.store, fresh())
+        stage.cluster.down = True
+        monkeypatch.setattr(feed, "snapshot", late_snapshot)
+        monkeypatch.setattr(feed, "drop_route", noted_drop)
+        monkeypatch.setattr(leader, "SCAN_SECONDS", 0.05)
+        stage.controller()
+        await until(lambda: len(taken) > 2)
+        assert not dropped
+        assert (await feed.route(PREFIX)).endpoint.path == "/app.sock"
 
     play(body)

@@ -127,7 +127,9 @@ def test_a_full_share_gives_full_access_and_its_end_closes_open_websockets_withi
         assert page.status_code == 502
         assert f"Job {job}<" in page.text
         assert advice in page.text
-    eventually(lambda: any("An app did not answer. server=alice/ attempt=" in line for line in hub.output))
+    eventually(
+        lambda: any(re.search(r"An app did not answer. server=alice/ attempt=\w+ job=\w", line) for line in hub.output)
+    )
     code, seconds = asyncio.run(ends_after(hub, "bob", lambda: alice.patch(SHARE, json={"user": "bob"})))
     assert code == 4403
     assert seconds < 1

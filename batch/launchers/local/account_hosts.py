@@ -117,8 +117,10 @@ class AccountHosts(HostRequests):
             async with asyncio.timeout(self._config.timeout):
                 return await loop.run_in_executor(executor, function, argument)
         except TimeoutError as error:
-            words = f"/proc or the accounts of this machine cannot be read: no answer in {self._config.timeout:.0f} s."
-            raise LauncherError(words, transient=True, code="no-answer") from error
+            message = (
+                f"/proc or the accounts of this machine cannot be read: no answer in {self._config.timeout:.0f} s."
+            )
+            raise LauncherError(message, transient=True, code="no-answer") from error
         except OSError as error:
             raise LauncherError(
                 f"The state of this machine cannot be read: {error.strerror}.", transient=True

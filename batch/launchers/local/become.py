@@ -57,11 +57,11 @@ def ids_of(name: str, min_uid: int, host: str) -> AccountIds:
             "The account lookup failed. Try again in a moment.", transient=True, code="account-lookup"
         ) from error
     if not found.found:
-        words = f"{host} has no account named {name}."
-        raise LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
+        message = f"{host} has no account named {name}."
+        raise LauncherError(message, transient=False, code="no-account", hint=TELL_ADMINS)
     if is_system_account(found, min_uid):
-        words = f"The account {name} on {host} is a system account, which cannot have servers."
-        raise LauncherError(words, transient=False, code="system-account", hint=TELL_ADMINS)
+        message = f"The account {name} on {host} is a system account, which cannot have servers."
+        raise LauncherError(message, transient=False, code="system-account", hint=TELL_ADMINS)
     return AccountIds(uid=found.uid, gid=found.gid, groups=tuple(sorted({*groups, found.gid})))
 
 
@@ -111,8 +111,8 @@ class Become:
                 **become,
             )
         except OSError as error:
-            words = f"{argv[0]} cannot be run as {name}: {error.strerror}."
-            raise LauncherError(words, transient=False, code="config", hint=TELL_ADMINS) from error
+            message = f"{argv[0]} cannot be run as {name}: {error.strerror}."
+            raise LauncherError(message, transient=False, code="config", hint=TELL_ADMINS) from error
 
     def refusal(self, name: str, output: Output) -> LauncherError:
         """Why a process gave no answer."""
@@ -124,10 +124,10 @@ class Become:
                 hint=f"Tell the hub's admins: {SUDO_RULE} lists the allowed users.",
             )
         if output.code < 0:
-            words = f"The hub's program was killed while it ran as {name} (signal {-output.code})."
-            return LauncherError(words, transient=True, code="no-answer")
-        words = f"The hub's program did not run as {name} (exit code {output.code})."
-        return LauncherError(words, transient=False, code="no-answer", hint=TELL_ADMINS)
+            message = f"The hub's program was killed while it ran as {name} (signal {-output.code})."
+            return LauncherError(message, transient=True, code="no-answer")
+        message = f"The hub's program did not run as {name} (exit code {output.code})."
+        return LauncherError(message, transient=False, code="no-answer", hint=TELL_ADMINS)
 
 
 async def converse(process: asyncio.subprocess.Process, given: bytes, *, seconds: float) -> Output:

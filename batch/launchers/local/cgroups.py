@@ -56,8 +56,8 @@ def find(mounts: str, delegated: str = "") -> list[Hierarchy]:
     for kind, options, where in _mounts(mounts):
         top = Path(delegated) if delegated and kind == "cgroup2" else Path(where)
         names = options.split(",") if kind == "cgroup" else _delegate(top)
-        wanted = frozenset(CONTROLLERS[name] for name in names if name in CONTROLLERS)
-        limits = wanted.difference(*(one.limits for one in found))
+        controllers = frozenset(CONTROLLERS[name] for name in names if name in CONTROLLERS)
+        limits = controllers.difference(*(one.limits for one in found))
         if limits or kind == "cgroup2":
             base = top / PARENT
             with contextlib.suppress(OSError):

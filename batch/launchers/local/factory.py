@@ -24,8 +24,8 @@ def open_local(cluster: ClusterConfig, context: LauncherContext) -> Launcher:
     if local.run_as != "user":
         return LocalLauncher(cluster.name, context.data_dir.absolute() / "jobs")
     if local.become == "setuid" and os.geteuid() != 0:
-        words = 'run_as = "user" needs a controller that runs as root. Run it as root, or set become = "sudo".'
-        raise ConfigError([Fault("", f"cluster.{cluster.name}.local.run_as", words)])
+        message = 'run_as = "user" needs a controller that runs as root. Run it as root, or set become = "sudo".'
+        raise ConfigError([Fault("", f"cluster.{cluster.name}.local.run_as", message)])
     return _open_for_users(cluster.name, local, context)
 
 

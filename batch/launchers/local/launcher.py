@@ -121,8 +121,8 @@ class LocalLauncher:
         try:
             return await asyncio.get_running_loop().run_in_executor(executor, work)
         except OSError as error:
-            words = f"The folder of the jobs cannot be used: {error.strerror or error}."
-            raise LauncherError(words, transient=error.errno in TRANSIENT, code="folder") from error
+            message = f"The folder of the jobs cannot be used: {error.strerror or error}."
+            raise LauncherError(message, transient=error.errno in TRANSIENT, code="folder") from error
 
     # --- submit
 
@@ -157,8 +157,8 @@ class LocalLauncher:
                 lost += 1
                 limit = time.monotonic() + OTHERS_SECONDS
                 if lost == FORK_TRIES:
-                    words = "The process that starts this machine's jobs keeps ending."
-                    raise LauncherError(words, transient=True, code="fork") from error
+                    message = "The process that starts this machine's jobs keeps ending."
+                    raise LauncherError(message, transient=True, code="fork") from error
             finally:
                 os.close(lock)
 
@@ -199,8 +199,8 @@ class LocalLauncher:
         except FileExistsError:
             facts = os.lstat(path)
             if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-                words = f"The folder {path} is not private to the hub's user."
-                raise LauncherError(words, transient=False, code="folder") from None
+                message = f"The folder {path} is not private to the hub's user."
+                raise LauncherError(message, transient=False, code="folder") from None
 
     # --- poll
 

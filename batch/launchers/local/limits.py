@@ -57,8 +57,8 @@ class Limits:
 
     def text(self) -> str:
         """What is limited and what is not, for `towpath check`."""
-        yes = [words for name, words in NAMES if name in self.enforced]
-        no = [words for name, words in NAMES if name not in self.enforced]
+        yes = [message for name, message in NAMES if name in self.enforced]
+        no = [message for name, message in NAMES if name not in self.enforced]
         parts = []
         if yes:
             how = "systemd scopes" if self._by_systemd else "control groups"
@@ -83,8 +83,8 @@ class Limits:
         except OSError as error:
             await end(process)
             log.warning("Control group not created group=%s error=%s", attempt, error)
-            words = "The control group of the server cannot be created."
-            raise LauncherError(words, transient=True, code="limits") from error
+            message = "The control group of the server cannot be created."
+            raise LauncherError(message, transient=True, code="limits") from error
 
     @contextlib.contextmanager
     def starting(self, attempt: str) -> Iterator[None]:

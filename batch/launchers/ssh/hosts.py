@@ -128,15 +128,15 @@ class Hosts(HostRequests):
 def connection_error(host: str, account: str, error: SshError) -> LauncherError:
     """A failure on the way to a host."""
     if isinstance(error, HostKeyError):
-        words = (
+        message = (
             f"{host} did not prove its identity, so the hub does not use it."
             if error.changed
             else f"The hub does not know the host key of {host}, so it does not use it."
         )
-        return LauncherError(words, transient=True, code="host-key", hint=TELL_ADMINS)
+        return LauncherError(message, transient=True, code="host-key", hint=TELL_ADMINS)
     if isinstance(error, AccessDeniedError):
         return LauncherError(str(error), transient=False, code="access-denied", hint=TELL_ADMINS)
     if isinstance(error, CredentialsError):
-        words = f"The hub cannot log in to {host} as {account}."
-        return LauncherError(words, transient=error.transient, code="credentials", hint=TELL_ADMINS)
+        message = f"The hub cannot log in to {host} as {account}."
+        return LauncherError(message, transient=error.transient, code="credentials", hint=TELL_ADMINS)
     return LauncherError(str(error), transient=True, code="host-silent")

@@ -89,14 +89,16 @@ class JobTable:
         scans = await self._scan()
         if scans and all(isinstance(scan, LauncherError) for scan in scans.values()) and not before:
             raise next(scan for scan in scans.values() if isinstance(scan, LauncherError))
-        wanted: dict[tuple[str, str], set[str]] = {}
+        questions: dict[tuple[str, str], set[str]] = {}
         for host, scan in scans.items():
             if isinstance(scan, LauncherError):
                 self._silence(host, str(scan))
             else:
                 for place, attempt in self._questions(host, scan):
-                    wanted.setdefault((place.host, place.account), set()).add(attempt)
-        await asyncio.gather(*(self._look(host, account, sorted(those)) for (host, account), those in wanted.items()))
+                    questions.setdefault((place.host, place.account), set()).add(attempt)
+        await asyncio.gather(
+            *(self._look(host, account, sorted(those)) for (host, account), those in questions.items())
+        )
         self._forget()
         return {attempt: job.view for attempt, job in self._jobs.items()}
 

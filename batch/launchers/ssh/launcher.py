@@ -250,8 +250,8 @@ def gpu_environment(resources: Resources, share: Share) -> dict[str, str]:
 def _check_socket(spec: JobSpec, endpoints: frozenset[str]) -> None:
     """Refuse an app whose port is open to all users of its host, where gateways connect to sockets alone."""
     if "ssh-socket" in endpoints and spec.shared_node_port and any("{port}" in word for word in spec.command):
-        words = "Apps on a port that is shared with the host cannot be reached over SSH."
-        raise LauncherError(words, transient=False, code="way-in", hint=TELL_ADMINS)
+        message = "Apps on a port that is shared with the host cannot be reached over SSH."
+        raise LauncherError(message, transient=False, code="way-in", hint=TELL_ADMINS)
 
 
 def _place_in(record: Server) -> Place | None:
@@ -263,5 +263,5 @@ def _check_names(spec: JobSpec, config: SshConfig) -> None:
     if not ATTEMPT.fullmatch(spec.attempt):
         raise LauncherError("The attempt's id is not 32 hex digits.", transient=False, code="attempt")
     if not ACCOUNT.fullmatch(spec.user) or spec.user in ("root", config.monitor_user):
-        words = f"{spec.user!r} cannot be the name of a user's account on a host."
-        raise LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
+        message = f"{spec.user!r} cannot be the name of a user's account on a host."
+        raise LauncherError(message, transient=False, code="no-account", hint=TELL_ADMINS)

@@ -63,8 +63,8 @@ class PassMaker:
             ]
             ends = min(expires(certificate) for certificate in certificates.values())
         except (CredentialsError, TowpathError) as error:
-            words = f"The hub has no certificate with which to reach {place.host}."
-            raise LauncherError(words, transient=True, code="credentials", hint=TELL_ADMINS) from error
+            message = f"The hub has no certificate with which to reach {place.host}."
+            raise LauncherError(message, transient=True, code="credentials", hint=TELL_ADMINS) from error
         return SshPass(hops=tuple(hops), issued=now, expires=ends)
 
     async def _certificate(self, user: str, public_key: str, made: dict[str, str]) -> str:

@@ -107,18 +107,18 @@ class HostPool:
         if only:
             facts = [one for one in facts if one.name == only]
             silent = {host: why for host, why in silent.items() if host == only}
-        now, asked = self._clock(), spec.record.requested
+        now, requested = self._clock(), spec.record.requested
         earlier = sorted(
             (one.requested, one.resources)
             for attempt, one in self._waiting.items()
-            if attempt != spec.attempt and one.requested < asked and now - one.seen < TURN_SECONDS
+            if attempt != spec.attempt and one.requested < requested and now - one.seen < TURN_SECONDS
         )
         facts = in_turn([resources for _, resources in earlier], facts, cluster=self._cluster)
         try:
             choice = choose(spec.resources, facts, silent=silent, cluster=self._cluster)
         except LauncherError as error:
             if error.transient:
-                self._waiting[spec.attempt] = Waiting(requested=asked, seen=now, resources=spec.resources)
+                self._waiting[spec.attempt] = Waiting(requested=requested, seen=now, resources=spec.resources)
             raise
         self._waiting.pop(spec.attempt, None)
         return choice
@@ -195,11 +195,11 @@ class HostPool:
             return
         account = await self._hosts.account(place.host, place.account)
         if not account.found:
-            words = f"{place.host} has no account named {place.account}."
-            raise LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
+            message = f"{place.host} has no account named {place.account}."
+            raise LauncherError(message, transient=False, code="no-account", hint=TELL_ADMINS)
         if is_system_account(account, self._config.min_uid):
-            words = f"The account {place.account} on {place.host} is a system account, which cannot have servers."
-            raise LauncherError(words, transient=False, code="system-account", hint=TELL_ADMINS)
+            message = f"The account {place.account} on {place.host} is a system account, which cannot have servers."
+            raise LauncherError(message, transient=False, code="system-account", hint=TELL_ADMINS)
         self._accounts[key] = self._clock()
 
 

@@ -130,5 +130,5 @@ def refusal(host: str, account: str, code: str, detail: str) -> LauncherError:
         "busy": (True, f"This server is already being started on {host}.", ""),
         "spawn": (False, f"The job cannot be started on {host}.", TELL_ADMINS),
     }
-    transient, words, hint = table.get(code, (False, f"{host} refused the request.", TELL_ADMINS))
-    return LauncherError(words, transient=transient, code=code, hint=hint)
+    transient, message, hint = table.get(code, (False, f"{host} refused the request.", TELL_ADMINS))
+    return LauncherError(message, transient=transient, code=code, hint=hint)

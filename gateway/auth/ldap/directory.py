@@ -144,7 +144,7 @@ class Directory:
                     answer = await ask(directory)
             except (LdapError, TimeoutError) as error:
                 failed = error if isinstance(error, LdapError) else LdapError(f"{server.host} took too long.")
-                log.warning("A directory server failed: server=%s error=%s", server.host, failed)
+                log.warning("A directory server failed: host=%s error=%s", server.host, failed)
                 self._aside[server] = self._clock() + ASIDE_SECONDS
             else:
                 self._aside.pop(server, None)

@@ -188,11 +188,11 @@ async def _connect(
             )
         dialler.authenticated()
     except asyncssh.HostKeyNotVerifiable as error:
-        words = f"{name} did not prove its identity, so the hub does not connect to it. {TELL_ADMINS}"
-        raise HostError(f"host key: {error.reason}", words, renew=True, kind="identity") from error
+        message = f"{name} did not prove its identity, so the hub does not connect to it. {TELL_ADMINS}"
+        raise HostError(f"host key: {error.reason}", message, renew=True, kind="identity") from error
     except asyncssh.PermissionDenied as error:
-        words = f"{name} refused the hub's login as {hop.user}. {TELL_ADMINS}"
-        raise HostError(f"access denied: {error.reason}", words, renew=True, kind="identity") from error
+        message = f"{name} refused the hub's login as {hop.user}. {TELL_ADMINS}"
+        raise HostError(f"access denied: {error.reason}", message, renew=True, kind="identity") from error
     except TimeoutError as error:
         raise HostError("no answer", f"{name} did not answer within {seconds:.0f} seconds.") from error
     except (ConnectionResetError, asyncssh.ConnectionLost) as error:

@@ -79,10 +79,10 @@ class Passes:
         if task is None:
             task = asyncio.get_running_loop().create_task(self._renewed(endpoint, attempt))
             self._asking[attempt] = task
-            task.add_done_callback(lambda done: self._finish(attempt, done))
+            task.add_done_callback(lambda done: self._finish(endpoint, attempt, done))
         return task
 
-    def _finish(self, attempt: str, done: "asyncio.Task[SshPass]") -> None:
+    def _finish(self, endpoint: Endpoint, attempt: str, done: "asyncio.Task[SshPass]") -> None:
         self._asking.pop(attempt, None)
         if done.cancelled():
             return
@@ -90,9 +90,9 @@ class Passes:
         if error is None:
             self._held[attempt] = done.result()
         else:
-            log.warning(
-                "No pass for an SSH host. attempt=%s reason=%r", attempt, getattr(error, "detail", "") or str(error)
-            )
+            reason = getattr(error, "detail", "") or str(error)
+            user, server = split_server_key(endpoint.server)
+            log.warning("No pass for an SSH host. user=%s name=%s attempt=%s reason=%r", user, server, attempt, reason)
 
     async def _renewed(self, endpoint: Endpoint, attempt: str) -> SshPass:
         user, server = split_server_key(endpoint.server)
@@ -127,8 +127,8 @@ class Passes:
             if found is not None and (found.refusal or found.issued != request.instead):
                 return found
             if time.monotonic() > limit:
-                words = "The hub's controller does not answer, so no connection can be made to the server's host."
-                raise WayInError("refused", "no controller has answered", words)
+                message = "The hub's controller does not answer, so no connection can be made to the server's host."
+                raise WayInError("refused", "no controller has answered", message)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 

@@ -105,8 +105,8 @@ class SshWayIn:
 
         try:
             if not is_private_file(self._certificate):
-                words = f"This gateway has no certificate ({self._certificate}). To get one: towpath gateway join."
-                raise WayInError("identity", words)
+                message = f"This gateway has no certificate ({self._certificate}). To get one: towpath gateway join."
+                raise WayInError("identity", message)
             facts = self._certificate.stat()
             mark = (facts.st_ino, facts.st_mtime_ns)
             if self._key is None or self._key[0] != mark:

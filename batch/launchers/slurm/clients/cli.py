@@ -93,9 +93,11 @@ class CliClient:
         )
         number = answer.out.strip().split(";")[0]
         if answer.code == 0 and number.isascii() and number.isdigit():
-            if said := answer.err.strip():
+            if output := answer.err.strip():
                 name = dict(batch.options).get("job-name", "-")
-                log.info("Slurm has a message about a job: job=%s name=%s message=%r", number, name, said[:MESSAGE_MAX])
+                log.info(
+                    "Slurm has a message about a job: job=%s name=%s message=%r", number, name, output[:MESSAGE_MAX]
+                )
             return int(number)
         if answer.code == 0:
             raise LauncherError("sbatch has not returned a job id.", transient=True, code="no-answer")
@@ -122,9 +124,9 @@ class CliClient:
     async def _by_table(self, name: str) -> list[Job]:
         """Two messages to slurmctld."""
         mark = f"|{secrets.token_hex(4)}|"
-        wanted = ",".join(f"{field}:{mark}" for field in QUEUE_FIELDS)
+        fields = ",".join(f"{field}:{mark}" for field in QUEUE_FIELDS)
         named = [f"--name={name}"] if name else []
-        argv = ["--noheader", "--all", "--local", "--states=all", *named, f"--Format={wanted}"]
+        argv = ["--noheader", "--all", "--local", "--states=all", *named, f"--Format={fields}"]
         answer = await self._commands.run("squeue", argv)
         if answer.code != 0:
             raise refused(answer.err)
@@ -148,8 +150,8 @@ class CliClient:
             f"--format={','.join(PAST_FIELDS)}",
         ]
         answer = await self._commands.run("sacct", argv)
-        said = answer.err.lower()
-        if any(words in said for words in DISABLED):
+        output = answer.err.lower()
+        if any(message in output for message in DISABLED):
             raise AccountingDisabledError
         if answer.code != 0:
             raise refused(answer.err)
@@ -162,8 +164,8 @@ class CliClient:
         """
         argv = ["--ctld", "--me", f"--name={name}", f"{job:010}"]
         answer = await self._commands.run_as(identity, "scancel", argv, environment=identity.environment)
-        said = answer.err.lower()
-        if not said.strip() or any(words in said for words in GONE):
+        output = answer.err.lower()
+        if not output.strip() or any(message in output for message in GONE):
             return
         if answer.code != 0:
             raise refused(answer.err)
@@ -178,10 +180,10 @@ class CliClient:
         if line is None:
             return False
         answer = await self._commands.run_as(identity, "scontrol", [], environment=identity.environment, stdin=line)
-        said = answer.err.lower()
-        if any(words in said for words in NOT_WAITING):
+        output = answer.err.lower()
+        if any(message in output for message in NOT_WAITING):
             raise JobGoneError
-        if answer.code != 0 or said.strip():
+        if answer.code != 0 or output.strip():
             chosen = dict(options)
             raise refused(answer.err, qos=chosen.get("qos", ""), account=chosen.get("account", ""))
         return True

@@ -32,11 +32,11 @@ class NodeError(LauncherError):
 def of_connection(node: str, account: str, error: SshError) -> LauncherError:
     """The error for a failure on the way to a node."""
     if isinstance(error, CredentialsError):
-        words = f"The hub cannot log in to the cluster's login nodes as {account}."
-        return LauncherError(words, transient=error.transient, code="credentials", hint=TELL_ADMINS)
+        message = f"The hub cannot log in to the cluster's login nodes as {account}."
+        return LauncherError(message, transient=error.transient, code="credentials", hint=TELL_ADMINS)
     if isinstance(error, HostKeyError):
-        words = f"{node} did not prove its identity, so the hub does not use it."
-        return NodeError(words, node, transient=True, code="host-key", hint=TELL_ADMINS)
+        message = f"{node} did not prove its identity, so the hub does not use it."
+        return NodeError(message, node, transient=True, code="host-key", hint=TELL_ADMINS)
     if isinstance(error, AccessDeniedError):
         return NodeError(str(error), node, transient=False, code="access-denied", hint=TELL_ADMINS)
     found = NodeError(str(error), node, transient=True, code="no-answer")
@@ -60,8 +60,8 @@ def of_output(node: str, account: str, output: Output, python: str, *, started: 
         found.started = True
         return found
     if output.code in (NOT_FOUND, NOT_EXECUTABLE):
-        words = f"{node} has no Python at {python}."
-        return NodeError(words, node, transient=False, code="no-python", hint=TELL_ADMINS)
+        message = f"{node} has no Python at {python}."
+        return NodeError(message, node, transient=False, code="no-python", hint=TELL_ADMINS)
     return NodeError(
         f"The login shell of {account} on {node} did not run the hub's command (exit code {output.code}).",
         node,
@@ -75,15 +75,15 @@ def of_refusal(node: str, account: str, code: str, detail: str) -> LauncherError
     """The error for a request that a node does not carry out."""
     log.warning("A login node refused a request. host=%s account=%s code=%s detail=%r", node, account, code, detail)
     if code == "program":
-        words = f"Slurm's program {detail} was not found on {node}."
+        message = f"Slurm's program {detail} was not found on {node}."
         hint = f"{TELL_ADMINS} They can set bin_dir in [cluster.slurm]."
-        return NodeError(words, node, transient=False, code="config", hint=hint)
+        return NodeError(message, node, transient=False, code="config", hint=hint)
     if code == "system-account":
-        words = f"The account {account} on {node} is a system account, which cannot have servers."
-        return LauncherError(words, transient=False, code="no-account", hint=TELL_ADMINS)
+        message = f"The account {account} on {node} is a system account, which cannot have servers."
+        return LauncherError(message, transient=False, code="no-account", hint=TELL_ADMINS)
     if code == "account":
-        words = f"{node} has no account named {account}."
-        return NodeError(words, node, transient=False, code="no-account", hint=TELL_ADMINS)
+        message = f"{node} has no account named {account}."
+        return NodeError(message, node, transient=False, code="no-account", hint=TELL_ADMINS)
     return NodeError(f"{node} cannot run Slurm's commands right now.", node, transient=True, code="no-answer")
 
 
@@ -92,7 +92,7 @@ def the_failure(failures: Sequence[NodeError]) -> LauncherError:
     passing = [failure for failure in failures if failure.transient]
     if len(failures) == 1 or not passing:
         return failures[0]
-    words = " ".join(dict.fromkeys(str(failure) for failure in passing))
-    found = LauncherError(f"No login node can be used. {words}", transient=True, code="no-answer")
+    message = " ".join(dict.fromkeys(str(failure) for failure in passing))
+    found = LauncherError(f"No login node can be used. {message}", transient=True, code="no-answer")
     found.__cause__ = passing[0]
     return found

@@ -151,19 +151,19 @@ class PyslurmClient:
                     answer = await self._talk(verb, more)
             except TimeoutError:
                 await self._end()
-                words = f"Slurm has not answered within {self._config.timeout:.0f} seconds."
-                raise LauncherError(words, transient=True, code="no-answer") from None
+                message = f"Slurm has not answered within {self._config.timeout:.0f} seconds."
+                raise LauncherError(message, transient=True, code="no-answer") from None
             except (OSError, ValueError, asyncio.IncompleteReadError) as error:
                 await self._end()
-                words = "The pyslurm helper has ended."
-                raise LauncherError(words, transient=True, code="no-answer") from error
+                message = "The pyslurm helper has ended."
+                raise LauncherError(message, transient=True, code="no-answer") from error
             except BaseException:
                 await self._end()  # its next answer would be to this request
                 raise
         if "error" in answer:
             if answer.get("number") in fine:
                 return None
-            if any(words in answer["error"].lower() for words in DISABLED):
+            if any(message in answer["error"].lower() for message in DISABLED):
                 raise AccountingDisabledError
             raise refused(answer["error"], number=answer.get("number"))
         return answer["found"]

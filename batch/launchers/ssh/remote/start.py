@@ -165,12 +165,12 @@ def spawn(
     """Start the starter, or the shell that prepares its environment and becomes it. `held`: the lock, the code."""
     attempt = request["attempt"]
     spec = in_memory(request["spec"].encode("utf-8"), folder)
-    words = [MARK.decode("ascii"), attempt, request["label"] or "-"]
-    argv = [request["python"], "-I", "-S", "-c", LOADER, *words]
+    message = [MARK.decode("ascii"), attempt, request["label"] or "-"]
+    argv = [request["python"], "-I", "-S", "-c", LOADER, *message]
     if request.get("setup"):
         script = os.path.join(folder, "setup.sh")
         write_bytes(script, request["setup"].encode("utf-8"))
-        argv = ["/bin/bash", "--norc", "--noprofile", script, *words]
+        argv = ["/bin/bash", "--norc", "--noprofile", script, *message]
     log = os.open(os.path.join(folder, "starter.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     pid, why = execute([*prefix, *argv], variables, [spec, log, log, *held])
     if why:
