@@ -4,6 +4,7 @@ Owns which servers are tried. A connection to the app is opened and closed; noth
 """
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -85,7 +86,9 @@ async def _fault(way: WayIn, endpoint: Endpoint) -> str:
         return " ".join(filter(None, (str(error), f"({error.detail})")))
     except TimeoutError:
         return f"no answer within {SECONDS:.0f} s"
-    except (OSError, ValueError) as error:
+    except OSError as error:  # asyncio's texts have numbers and addresses in them
+        return os.strerror(error.errno) if error.errno else str(error)
+    except ValueError as error:
         return str(error)
     protocol.transport.abort()
     return ""

@@ -186,27 +186,33 @@ class Users:
     async def many(self, names: list[str]) -> list[Everything]:
         """As `get_with_servers` for several names. Unknown and unreadable users are left out.
 
-        One round trip for PART names, and a second one for the activity of servers, where there are any.
+        One round trip for PART names, and a second one for users with servers.
         """
         return [one for part in parts(names) for one in await self._several(part)]
 
     async def _several(self, names: Sequence[str]) -> list[Everything]:
-        further: list[Command] = [_first_fields(keys.servers(name)) for name in names]
+        paths = [keys.user(name) for name in names]
+        further: list[Command] = [("HLEN", keys.servers(name)) for name in names]
         further += [("HGET", keys.activity(name), keys.ACTIVITY_OF_USER) for name in names]
-        records, replies = await self._redis.values([keys.user(name) for name in names], further)
-        servers, seen = replies[: len(names)], replies[len(names) :]
-        owners = [name for name, (cursor, mine) in zip(names, servers, strict=True) if mine or int(cursor)]
-        activity = dict(
-            zip(owners, await self._redis.pipeline([("HGETALL", keys.activity(name)) for name in owners]), strict=True)
-        )
-        users = self._users.each(records, [(keys.user(name), "") for name in names])
-        turns = Turns()
+        records, replies = await self._redis.values(paths, further)
+        counts, seen = replies[: len(names)], replies[len(names) :]
+        theirs = await self._servers_of([name for name, count in zip(names, counts, strict=True) if count])
         found: list[Everything] = []
-        for at, user in enumerate(users):
+        for at, user in enumerate(self._users.each(records, [(path, "") for path in paths])):
             if user is not None:
-                cursor, flat = servers[at]
-                mine = await self._by_name(names[at], servers[at]) if flat or int(cursor) else []
-                found.append((_seen(user, seen[at]), mine, _by_server(activity.get(names[at], ()))))
+                servers, activity = theirs.get(user.name, ([], {}))
+                found.append((user if seen[at] is None else _seen(user, seen[at]), servers, activity))
+        return found
+
+    async def _servers_of(self, owners: Sequence[str]) -> dict[str, tuple[list[Server], dict[str, float]]]:
+        """Return the servers and their last activity, for users who have some."""
+        commands: list[Command] = [_first_fields(keys.servers(name)) for name in owners]
+        commands += [("HGETALL", keys.activity(name)) for name in owners]
+        replies = await self._redis.pipeline(commands) if owners else []
+        turns = Turns()
+        found: dict[str, tuple[list[Server], dict[str, float]]] = {}
+        for at, name in enumerate(owners):
+            found[name] = await self._by_name(name, replies[at]), _by_server(replies[len(owners) + at])
             await turns.give()
         return found
 

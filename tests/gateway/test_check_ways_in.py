@@ -30,6 +30,7 @@ def found(store_url, tmp_path):
         async def main():
             store = await Store.open(store_url)
             try:
+                await store.redis.call("FLUSHALL")
                 for one in servers:
                     await store.servers.save(one)
                 config = Config(cluster=(ClusterConfig(name="lake", kind=kind),))
