@@ -1,39 +1,72 @@
-"""The main job on one machine for several users: three of them in JupyterLab at once, one of them in real Chromium."""
+"""The main job on one machine for several users: three of them sign in with PAM and work in JupyterLab at once.
+
+One of them is in real Chromium. The accounts, their passwords and the PAM service are the test's own.
+"""
 
 import contextlib
 import os
 import pwd
+import secrets
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
 
-from tests.batch.launchers.local.making import HOMES
+from tests import secret_scan
+from tests.batch.launchers.local.making import HOMES, unix_users
 from tests.browser.test_main_job import SLOW
 from tests.chromium import launch
+from tests.gateway.test_pam import PLAIN, SERVICES, shadow
 from tests.hub import eventually
 from tests.users.users_hub import UsersHub, short
 
 pytestmark = pytest.mark.browser
 
-USERS = ("alice", "bob", "carol")
-NAME = f"towpath-test-{os.getpid()}.txt"
+USERS = tuple(f"pam{os.getpid()}{letter}" for letter in "abc")
+NAME = "notes.txt"
+PASSWORD = secrets.token_urlsafe(12)
+PROVIDER = """name = "machine"
+kind = "pam"
+[auth.provider.pam]
+service = "{service}"
+"""
+
+
+def set_password(user):
+    """Other tests lock the machine's accounts for moments, too."""
+    command = ["usermod", "--password", shadow(PASSWORD), user]
+    eventually(lambda: subprocess.run(command, capture_output=True).returncode == 0, what="the password")
 
 
 @pytest.fixture
-def hub(users, short_folder):
-    hub = UsersHub(short(short_folder), users, apps=True, window=180)
-    try:
-        yield hub.start()
-    finally:
+def hub(short_folder):
+    secret_scan.add_secret(PASSWORD, "password")
+    service = SERVICES / f"towpath-test-{USERS[0]}"
+    with unix_users(*USERS) as folder, contextlib.ExitStack() as stack:
         for user in USERS:
-            (HOMES / user / NAME).unlink(missing_ok=True)
-        hub.close()
+            set_password(user)
+        service.write_text(PLAIN)
+        stack.callback(service.unlink)
+        provider = PROVIDER.format(service=service.name)
+        hub = UsersHub(short(short_folder), folder, apps=True, window=180, users=USERS, provider=provider)
+        stack.callback(hub.close)
+        yield hub.start()
+
+
+def signed_in(hub, user, password=PASSWORD):
+    """A browser after the form for a password, or where that form still is."""
+    client = hub.client()
+    form = {"provider": "machine", "username": user, "password": password}
+    return client, client.post("/hub/login", data=form, follow_redirects=True)
 
 
 def work(hub, user):
-    """Start JupyterLab, and write a file in it: whose it is."""
-    with hub.user(user) as api, contextlib.closing(hub.browser_of(user)) as browser:
+    """Sign in, start JupyterLab, and write a file in it: whose it is."""
+    client, answer = signed_in(hub, user)
+    with contextlib.closing(client) as browser, contextlib.closing(hub.api(user)) as api:
+        assert "/hub/home" in str(answer.url), answer.text
         hub.start_one(api, user)
         hub.until(api, user, status="ready", seconds=180)
         content = {"type": "file", "format": "text", "content": user}
@@ -45,6 +78,9 @@ def work(hub, user):
 
 
 def test_three_users_work_at_once_each_in_their_own_home(hub):
+    client, refused = signed_in(hub, USERS[0], "wrong")
+    client.close()
+    assert refused.status_code == 403
     with ThreadPoolExecutor(len(USERS)) as threads:
         owners = list(threads.map(lambda user: work(hub, user), USERS))
     assert owners == [pwd.getpwnam(user).pw_uid for user in USERS]
@@ -55,26 +91,29 @@ def test_three_users_work_at_once_each_in_their_own_home(hub):
         finally:
             browser.close()
     for user in USERS:
-        with hub.user(user) as api:
+        with contextlib.closing(hub.api(user)) as api:
             api.delete(f"/users/{user}/server")
             hub.until(api, user, status="stopped")
 
 
 def in_a_terminal(hub, browser):
-    """In a terminal of bob's JupyterLab: who he is, and that alice's file is not his to read."""
+    """In a terminal of the second user's JupyterLab: who it is, and that the first one's file is not theirs to read."""
+    first, second, _ = USERS
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(SLOW)
     page.goto(f"{hub.origin}/hub/login")
-    page.get_by_role("button", name="bob", exact=True).click()
+    page.get_by_label("Username", exact=True).fill(second)
+    page.get_by_label("Password", exact=True).fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
     page.wait_for_url("**/hub/home")
-    page.goto(f"{hub.origin}/user/bob/lab?reset")  # no workspace of an earlier server
+    page.goto(f"{hub.origin}/user/{second}/lab?reset")  # no workspace of an earlier server
     expect(page.locator("#jp-main-dock-panel")).to_be_visible(timeout=SLOW)
     page.locator(".jp-LauncherCard[title='Start a new terminal session']").last.click()
     screen = page.locator(".jp-Terminal .xterm-screen")
     expect(screen).to_be_visible(timeout=SLOW)
     screen.click()
-    told = HOMES / "bob" / NAME
-    words = f"(id -un; cat {HOMES}/alice/{NAME} || echo refused) >{told} 2>&1\n"
+    told: Path = HOMES / second / NAME
+    words = f"(id -un; cat {HOMES}/{first}/{NAME} || echo refused) >{told} 2>&1\n"
 
     def typed():
         page.keyboard.type(words)
@@ -83,5 +122,5 @@ def in_a_terminal(hub, browser):
 
     eventually(typed, what="the answer of the terminal")
     lines = told.read_text().splitlines()
-    assert lines[0] == "bob"
+    assert lines[0] == second
     assert "Permission denied" in lines[1]

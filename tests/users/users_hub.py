@@ -1,6 +1,7 @@
 """A hub on one machine for several users: `towpath serve` as root, which starts each server as its user."""
 
 import contextlib
+import json
 import os
 import signal
 from pathlib import Path
@@ -19,11 +20,10 @@ port = {port}
 report_port = {report_port}
 
 [auth]
-allowed_users = ["alice", "bob", "carol", "{system}", "zoe", "{homeless}"]
+allowed_users = {users}
 admins = ["carol"]
 [[auth.provider]]
-name = "test"
-kind = "test"
+{provider}
 
 [[cluster]]
 name = "lab"
@@ -160,11 +160,18 @@ class UsersHub(Hub):
         window: int = 60,
         more: str = "",
         hooks: Path | None = None,
+        users: tuple[str, ...] = ("alice", "bob", "carol", RESTD, "zoe", HOMELESS),
+        provider: str = 'name = "test"\nkind = "test"',
         **rest,
     ) -> None:
         port, report_port = free_port(), free_port()
         text = CONFIG.format(
-            port=port, report_port=report_port, window=window, more=more, homeless=HOMELESS, system=RESTD
+            port=port,
+            report_port=report_port,
+            window=window,
+            more=more,
+            users=json.dumps(users),
+            provider=provider,
         )
         stub, shell = programs / "stub.py", programs / "shell.py"
         stub.write_text(STUB_APP)
