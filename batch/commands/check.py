@@ -14,7 +14,7 @@ from batch.contract import LauncherContext, LauncherError, PartReport
 from batch.launchers.opening import load_named, open_launcher
 from state.config.tables import ClusterConfig, Config
 from state.errors import ConfigError, TowpathError
-from state.plugins.launchers import kind_of, needs_certificates
+from state.plugins.launchers import kind_of, needs_certificates, way_in_of
 from state.settings.loader import Settings
 
 CHECK_SECONDS: Final = 30.0
@@ -53,6 +53,11 @@ async def _cluster(cluster: ClusterConfig, config: Config, context: LauncherCont
     """Return a row for the cluster, and one for each part of it that can fail separately (`Launcher.check`)."""
     parts: list[Row] = []
     row = await _whole(cluster, config, context, parts)
+    if way_in_of(cluster) == "reverse":
+        from batch.commands import reverse_check  # noqa: PLC0415 - 40 ms, and only such clusters
+
+        authority = context.data_dir / "authority" / "authority.pem"
+        parts.append(_part(cluster, await asyncio.to_thread(reverse_check.check, config, authority)))
     return [row, *parts]
 
 

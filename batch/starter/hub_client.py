@@ -7,6 +7,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
 
+    from batch.starter.proxy_head import Upstream
+
 TIMEOUT = 10.0
 ANSWER_BYTES = 65536
 HEAD = (
@@ -31,13 +33,17 @@ def tls_context(authority: str) -> "ssl.SSLContext":
     return context
 
 
-def connect(secure: bool, host: str, port: int, authority: str) -> "_socket.socket":
-    """Return a connection to the hub, with a time-out. Raises OSError."""
+def connect(secure: bool, host: str, port: int, authority: str, proxy: "Upstream | None" = None) -> "_socket.socket":
+    """Return a connection to the hub, with a time-out. `proxy`: only with https. Raises OSError and ValueError."""
     if secure:
         import socket
 
-        plain = socket.create_connection((host, port), TIMEOUT)
+        plain = socket.create_connection((proxy.host, proxy.port) if proxy else (host, port), TIMEOUT)
         try:
+            if proxy:
+                from batch.starter.proxy_head import open_tunnel
+
+                open_tunnel(plain, proxy, host, port)
             return tls_context(authority).wrap_socket(plain, server_hostname=host)
         except BaseException:
             plain.close()
@@ -63,8 +69,8 @@ def ascii_name(host: str) -> "bytes | str":
         return host
 
 
-def post(url: str, token: str, text: str, authority: str) -> "tuple[str, bytes]":
-    """POST the JSON text; return (status as text, body). Raises OSError or ValueError if there is no response."""
+def split_url(url: str) -> "tuple[bool, str, int, str, str]":
+    """Return whether it is https, the host, the port, both as in the URL, and the path. Raises ValueError."""
     scheme, _, rest = url.partition("://")
     if scheme not in ("http", "https"):
         raise ValueError("a hub URL is http or https")
@@ -72,8 +78,14 @@ def post(url: str, token: str, text: str, authority: str) -> "tuple[str, bytes]"
     host, colon, number = place.rpartition(":")
     if not colon or number.endswith("]"):
         host, number = place, "443" if scheme == "https" else "80"
+    return scheme == "https", host.strip("[]"), int(number), place, path
+
+
+def post(url: str, token: str, text: str, authority: str, proxy: "Upstream | None" = None) -> "tuple[str, bytes]":
+    """POST the JSON text; return (status as text, body). Raises OSError or ValueError if there is no response."""
+    secure, host, port, place, path = split_url(url)
     body = text.encode("utf-8")
-    sock = connect(scheme == "https", host.strip("[]"), int(number), authority)
+    sock = connect(secure, host, port, authority, proxy)
     try:
         sock.sendall((HEAD % (path, place, token, len(body))).encode("ascii") + body)
         got = b""

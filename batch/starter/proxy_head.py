@@ -1,9 +1,11 @@
-"""The head of a request to a proxy, and how it is passed on. Pure."""
+"""The head of a request to a proxy, and how it is passed on."""
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import Mapping
 
+MAX_ANSWER = 16384
 HOP_BY_HOP = (b"connection", b"proxy-connection", b"keep-alive", b"proxy-authorization")
 
 
@@ -95,3 +97,19 @@ def is_excepted(host: str, environment: "Mapping[str, str]") -> bool:
         if name and (name == "*" or host.lower() == name or host.lower().endswith("." + name)):
             return True
     return False
+
+
+def open_tunnel(sock: "_socket.socket", proxy: Upstream, host: str, port: int) -> None:
+    """Have a connected proxy connect to the host. Blocks. Raises OSError and ValueError."""
+    place = "%s:%d" % ("[%s]" % host if ":" in host else host, port)
+    head = ("CONNECT %s HTTP/1.1\r\nHost: %s\r\n\r\n" % (place, place)).encode("ascii")
+    sock.sendall(proxy.head(ProxyRequest(host, port, True, head, head)))
+    got = b""
+    while b"\r\n\r\n" not in got:
+        part = sock.recv(1)  # what follows the head belongs to the host
+        got += part
+        if not part or len(got) > MAX_ANSWER:
+            raise ValueError("the proxy did not answer in HTTP")
+    parts = got.split(None, 2)
+    if parts[0][:5] != b"HTTP/" or parts[1][:1] != b"2":
+        raise ValueError("the proxy refused the connection")

@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from batch.starter.proxy_head import Upstream
+
 FIRST_RETRY = 0.25
 LONGEST_RETRY = 30.0
 STOP_STATUSES = ("404", "409")
@@ -83,7 +85,7 @@ class Reporter:
             if url[:8] != "https://" and not self.spec.get("plain_reports", True):
                 continue  # others on the network could read the token
             try:
-                status, body = post(url, self.spec["report_token"], report, self.authority)
+                status, body = post(url, self.spec["report_token"], report, self.authority, self.proxy(url))
             except (OSError, ValueError):
                 continue
             if status[:1] == "2":
@@ -93,6 +95,14 @@ class Reporter:
             if status == "409":
                 return RECEIVED
         return NOT_RECEIVED
+
+    def proxy(self, url: str) -> "Upstream | None":
+        """Return the node's proxy for the hub, if that is the way on which the hub reaches the app, too."""
+        if self.spec.get("way_in") != "reverse":
+            return None
+        from batch.starter.hub_upgrade import hub_proxy
+
+        return hub_proxy(url, self.spec["environment"])
 
     def reset_back_off(self) -> None:
         """Begin again with short pauses."""

@@ -260,10 +260,11 @@ class Starter:
     # --- helpers and signals
 
     def open_way_in(self) -> None:
-        """Listen for the gateway on the node's own address. Raises StartError."""
-        from batch.starter.way_in import WayIn
+        """Listen for the gateway on the node's own address, or connect to it. Raises StartError."""
+        from batch.starter.way_in import ReverseWayIn, WayIn
 
-        way_in = WayIn(self.spec, self.log.note, self.wakeup.leave_signals)
+        kind = ReverseWayIn if self.spec.get("way_in") == "reverse" else WayIn
+        way_in = kind(self.spec, self.log.note, self.wakeup.leave_signals)
         way_in.open(self.address.endpoint)
         self.way_in = way_in
 

@@ -152,6 +152,13 @@ class TlsServer:
         next(connection for connection in self.unfinished if connection.peer == busiest).close()
 
 
+def app_address(endpoint: "dict[str, Any]") -> "tuple[int, Address]":
+    """Return the family and the address of the app's socket."""
+    if endpoint["kind"] == "unix":
+        return _socket.AF_UNIX, endpoint["path"]
+    return _socket.AF_INET, (endpoint["host"], endpoint["port"])
+
+
 def serve(
     listener: "_socket.socket",
     passport: "dict[str, str]",
@@ -161,11 +168,7 @@ def serve(
 ) -> None:
     """Forward bytes until the lifeline's other end closes. Calls `ready` when connections are accepted."""
     context = server_context(passport)
-    if endpoint["kind"] == "unix":
-        family, address = _socket.AF_UNIX, endpoint["path"]
-    else:
-        family, address = _socket.AF_INET, (endpoint["host"], endpoint["port"])
     allow_many_descriptors()
-    server = TlsServer(listener, context, family, address, lifeline)
+    server = TlsServer(listener, context, *app_address(endpoint), lifeline)
     ready()
     server.run()

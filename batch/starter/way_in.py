@@ -1,4 +1,4 @@
-"""The way in for the gateway: the listening socket on the node's address, and the process that serves it."""
+"""The way in for the gateway, in a process of its own: on a port of the node, or by connections to the hub."""
 
 from batch.starter.addresses import NoFreePortError, listen_on_node
 from batch.starter.errors import StartError
@@ -18,6 +18,7 @@ class WayIn:
     ) -> None:
         """`note` and `become_helper`: see Helper."""
         self.spec = spec
+        self.note = note
         self.listener: "_socket.socket"  # from `open` on
         self.endpoint: "dict[str, Any] | None" = None  # where the gateway finds it
         self.app_endpoint: "dict[str, Any]" = {}
@@ -47,3 +48,21 @@ class WayIn:
         from batch.starter.tls_server import serve
 
         serve(self.listener, self.spec["passport"], self.app_endpoint, lifeline, ready)
+
+
+class ReverseWayIn(WayIn):
+    """See WayIn. Nothing listens: the process connects to the hub, and the gateway uses these connections."""
+
+    def open(self, app_endpoint: "dict[str, Any]") -> None:
+        """Start the process. Raises StartError."""
+        self.app_endpoint = app_endpoint
+        why = self.helper.start()
+        if why:
+            raise StartError("certificate", "The way in cannot be opened: %s." % why)
+        self.endpoint = {"kind": "reverse"}
+
+    def serve(self, lifeline: int, ready: "Callable[[], None]") -> None:
+        """In the process: connect, and carry bytes."""
+        from batch.starter.reverse_pool import serve
+
+        serve(self.spec, self.app_endpoint, lifeline, ready, self.note)

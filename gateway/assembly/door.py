@@ -4,6 +4,7 @@ from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from gateway.assembly.public_side import PublicSide
+from gateway.assembly.reverse import uses_reverse
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought
 from gateway.door.activity import ForeignVisits
@@ -15,11 +16,13 @@ from gateway.door.late_routes import LateRoutes
 from gateway.door.portal_handover import Handover
 from gateway.door.proof import ProofReader
 from gateway.door.responses import PortalAnswers
+from gateway.door.reverse_dials import ReverseDials
 from gateway.door.server_access import ServerAccess
 from gateway.door.services import ServiceRoutes
 from gateway.edge.contract import PATH as EDGE_CHECK_PATH
 from gateway.oauth.hub_apps import HubApps
 from gateway.tunnel import Tunnel, UpstreamError
+from gateway.ways_in.reverse.way_in import ReverseWayIn
 from gateway.wire import Request
 from state.config.origins import Origins
 from state.config.tables import Config
@@ -48,6 +51,7 @@ def door_of(
     *,
     public: PublicSide,
     tunnel: Tunnel,
+    reverse: ReverseWayIn,
     handover: Handover,
     answers: PortalAnswers,
     jar: CookieJar,
@@ -70,6 +74,12 @@ def door_of(
             address=public.client,
             trusted=public.trusts,
             nothing_here=lambda request: handover.handle(request, None),
+        ),
+        reverse_dials=ReverseDials(
+            base_path=base_path,
+            find=store.servers.get,
+            allows=lambda server: uses_reverse(config, server),
+            way_in=reverse,
         ),
         answers=answers,
         proofs=ProofReader(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from gateway.assembly.door import door_of, refusal
 from gateway.assembly.public_side import PublicSide
+from gateway.assembly.reverse import reverse_way_in
 from gateway.assembly.sign_in import sign_in
 from gateway.assembly.tunnel import tunnel_options
 from gateway.auth.cookies import CookieJar, Strays, mark_of
@@ -26,6 +27,8 @@ from gateway.oauth.hub_apps import HubApps
 from gateway.oauth.provider import OAuthProvider
 from gateway.oauth.registry import Registry
 from gateway.tunnel import Tunnel
+from gateway.ways_in.identity import GatewayIdentity
+from gateway.ways_in.reverse.way_in import ReverseWayIn
 from portal.app import Services, create_portal
 from portal.refusals.pages import ErrorPages
 from state.config.tables import AuthConfig, Config
@@ -54,6 +57,7 @@ class Gateway:
         tunnel: Tunnel,
         auth: "SharedAuth | LocalAuth",
         *,
+        reverse: ReverseWayIn,
         app: App,
         portal: Asgi,
         portal_socket: PortalSocket,
@@ -68,6 +72,7 @@ class Gateway:
         self._mirror = mirror
         self._health = health
         self._tunnel = tunnel
+        self._reverse = reverse
         self._auth = auth
 
     @classmethod
@@ -78,11 +83,15 @@ class Gateway:
         roles = Roles.of(config)
         public = PublicSide(config.gateway)
         mirror = _mirror(settings, store, roles)
-        tunnel = Tunnel(tunnel_options(settings, store, mirror, public))
+        identity = GatewayIdentity(settings.data_dir / "tls")
+        portal_socket = PortalSocket(settings.data_dir)
+        reverse = await reverse_way_in(settings, store, identity, socket=portal_socket.peers)
+        tunnel = Tunnel(tunnel_options(settings, store, mirror, public, identity=identity, reverse=reverse))
         hub_apps = HubApps(store, limit=config.limits.tokens_per_user)
         mirror.on_revoked(Revocation(mirror, tunnel))
         mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
+        mirror.on_route_change(reverse.route_changed)
         health = HealthWatch(store.health)
         jar = CookieJar(
             secure=public.scheme == "https", base_path=config.gateway.base_path, mark=mark_of(config.gateway)
@@ -91,7 +100,6 @@ class Gateway:
         services = _services(settings, store, mirror, roles=roles, auth=auth, health=health)
         auth.start()
         answers = PortalAnswers(ErrorPages(config, services.version, time.time), store)
-        portal_socket = PortalSocket(settings.data_dir)
         pages = create_portal(services)
         handover = Handover(
             cast("Asgi", pages), tunnel, portal_socket.path, refusal(answers), public.client, strays=Strays(jar)
@@ -104,6 +112,7 @@ class Gateway:
             mirror,
             public=public,
             tunnel=tunnel,
+            reverse=reverse,
             handover=handover,
             answers=answers,
             jar=jar,
@@ -117,6 +126,7 @@ class Gateway:
             health,
             tunnel,
             auth,
+            reverse=reverse,
             app=app,
             portal=handover.asgi,
             portal_socket=portal_socket,
@@ -125,6 +135,7 @@ class Gateway:
 
     async def drain(self, seconds: float) -> None:
         """Close WebSockets with 1012 and let requests finish, for at most `seconds`."""
+        await self._reverse.withdraw()
         await self._tunnel.drain(seconds)
 
     async def close(self) -> None:

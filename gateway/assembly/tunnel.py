@@ -8,6 +8,7 @@ from gateway.oauth.hub_apps import SESSION_ID
 from gateway.tunnel import TunnelOptions
 from gateway.ways_in.direct import DirectWayIn
 from gateway.ways_in.identity import GatewayIdentity
+from gateway.ways_in.reverse.way_in import ReverseWayIn
 from gateway.ways_in.sockets import TcpWayIn, UnixWayIn
 from gateway.ways_in.ssh.way_in import SshWayIn
 from state.config.one_host import on_one_host
@@ -22,7 +23,15 @@ OPENER: Final = frozenset({b"cross-origin-opener-policy"})
 """With this field an app's page could keep control of a hub page that it opens (`portal.web.clicks`)."""
 
 
-def tunnel_options(settings: Settings, store: Store, mirror: Mirror, public: PublicSide) -> TunnelOptions:
+def tunnel_options(
+    settings: Settings,
+    store: Store,
+    mirror: Mirror,
+    public: PublicSide,
+    *,
+    identity: GatewayIdentity,
+    reverse: ReverseWayIn,
+) -> TunnelOptions:
     """Return what the tunnel hides from apps, its limits, and the ways in."""
     config = settings.config
     door = config.gateway
@@ -47,7 +56,8 @@ def tunnel_options(settings: Settings, store: Store, mirror: Mirror, public: Pub
         ways_in={
             "unix": UnixWayIn(),
             "tcp": TcpWayIn(),
-            "tls": DirectWayIn(GatewayIdentity(settings.data_dir / "tls")),
+            "tls": DirectWayIn(identity),
+            "reverse": reverse,
             "ssh-socket": SshWayIn(store.ssh_passes, settings.data_dir / "tls" / "gateway.pem"),
         },
     )

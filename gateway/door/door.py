@@ -22,6 +22,7 @@ from gateway.door.contracts import Answers, Portal, Refusal
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
 from gateway.door.proof import Proof, ProofReader
+from gateway.door.reverse_dials import ReverseDials
 from gateway.door.server_access import AWAY, ServerAccess, is_writing
 from gateway.door.services import ServiceRoutes, unauthenticated
 from gateway.door.store_lookups import LookupNeeded, Lookups, looked_up
@@ -53,6 +54,7 @@ class App:
         tunnel: Tunnel,
         portal: Portal,
         edge_check: EdgeCheck,
+        reverse_dials: ReverseDials,
         answers: Answers,
         proofs: ProofReader,
         callers: Callers,
@@ -76,6 +78,7 @@ class App:
         self._tunnel = tunnel
         self._portal = portal
         self._edge_check = edge_check
+        self._reverse_dials = reverse_dials
         self._answers = answers
         self._proofs = proofs
         self._callers = callers
@@ -99,6 +102,9 @@ class App:
         """Answer a request or WebSocket. See `gateway.wire.request.Handler`."""
         if request.target.startswith(self._edge_check.prefix):
             self._edge_check.handle(request)  # for any Host: the check reports it
+            return
+        if request.target == self._reverse_dials.path:
+            self._reverse_dials.handle(request)
             return
         try:
             self._decide(request, {})

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Final
 
 _FOLDER: Final = "run"
+PEERS: Final = ".peer"  # not longer than .sock
 _PATH_MAX: Final = 107
 """unix(7): 108 bytes, with the NUL at the end."""
 
 
 class PortalSocket:
-    """The path of one worker's socket, until `close`."""
+    """The path of one worker's socket, until `close`. `peers`: that of another one, for the other workers."""
 
     def __init__(self, data_dir: Path) -> None:
         folder = data_dir / _FOLDER
@@ -31,10 +32,12 @@ class PortalSocket:
         self._temporary = len(bytes(self.path)) > _PATH_MAX
         if self._temporary:
             self.path = Path(tempfile.mkdtemp(prefix="towpath-")) / "portal.sock"
+        self.peers = self.path.with_suffix(PEERS)
 
     def close(self) -> None:
-        """Remove the socket."""
+        """Remove the sockets."""
         self.path.unlink(missing_ok=True)
+        self.peers.unlink(missing_ok=True)
         if self._temporary:
             self.path.parent.rmdir()
         self._lock.unlink(missing_ok=True)
@@ -66,6 +69,7 @@ def _remove_dead(folder: Path) -> None:
             continue  # its worker is alive
         else:
             lock.with_suffix(".sock").unlink(missing_ok=True)
+            lock.with_suffix(PEERS).unlink(missing_ok=True)
             lock.unlink(missing_ok=True)
         finally:
             os.close(fd)

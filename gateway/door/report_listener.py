@@ -1,4 +1,4 @@
-"""The worker's second listener: starters' reports over TLS, and nothing else.
+"""The worker's second listener: starters' reports over TLS, connections of starters to the hub, and nothing else.
 
 Owns its certificate file, and reloading it. Does not know what a report is: the door's
 handler processes it as on the public port.
@@ -10,6 +10,7 @@ import ssl
 from pathlib import Path
 from typing import Final
 
+from gateway.door.reverse_dials import PATH as DIALS
 from gateway.wire import Handler, Server
 from state.errors import TowpathError
 
@@ -27,7 +28,9 @@ class ReportListener:
         self._file = certificate
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self._context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._server = Server(handler, tls=self._context, only=(b"POST", base_path.encode() + PATH))
+        base = base_path.encode()
+        upgrades = base + DIALS.encode()
+        self._server = Server(handler, tls=self._context, only=(b"POST", base + PATH), upgrades=upgrades)
         self._renewing: asyncio.Task[None] | None = None
         self._mark: tuple[int, int] | None = None
 

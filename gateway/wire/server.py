@@ -39,11 +39,13 @@ class Server:
         limits: ConnectionLimits | None = None,
         tls: ssl.SSLContext | None = None,
         only: tuple[bytes, bytes] | None = None,
+        upgrades: bytes = b"",
         response_field: tuple[bytes, bytes] | None = None,
         uncounted: Callable[[str], bool] = _no_address,
     ) -> None:
         """`only`: the one method and path that are served; everything else is 404, without calling the handler.
 
+        `upgrades`: with `only`, the path at which WebSockets are served. Without it there are none.
         `response_field`: a further header line of every response. `uncounted`: whether `limits.per_address` does not
         apply to an address.
         """
@@ -55,6 +57,7 @@ class Server:
         )
         self._handler = handler
         self._only = only
+        self._upgrades = upgrades
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -81,7 +84,8 @@ class Server:
         self._timer = loop.call_later(self._pause(), self._tick)
 
     def _handle_only(self, request: Request) -> None:
-        if (request.method, request.target) == self._only and not request.head.websocket:
+        websocket = request.head.websocket
+        if (request.target == self._upgrades) if websocket else ((request.method, request.target) == self._only):
             self._handler.handle(request)
         else:
             request.respond(404, [(b"content-type", b"text/plain")], b"There is nothing here.\n")

@@ -61,6 +61,8 @@ def _target(endpoint: Endpoint) -> str:
         return f"unix://{endpoint.path}"
     if endpoint.kind == "ssh-socket":
         return f"ssh://{endpoint.name}{endpoint.path}"
+    if endpoint.kind == "reverse":
+        return f"reverse://{endpoint.name}"
     scheme = "https" if endpoint.kind == "tls" else "http"
     host = f"[{endpoint.host}]" if ":" in endpoint.host else endpoint.host
     return f"{scheme}://{host}:{endpoint.port}"

@@ -28,7 +28,7 @@ Attempt = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 class ReportedEndpoint(Struct, frozen=True):
     """Where the app listens. The accepted kinds depend on the cluster: see `refusal`."""
 
-    kind: Literal["unix", "tcp", "tls", "ssh-socket"]
+    kind: Literal["unix", "tcp", "tls", "ssh-socket", "reverse"]
     path: Annotated[str, Meta(max_length=107)] = ""
     host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]*$")] = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0

@@ -52,6 +52,12 @@ class GatewayConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Clusters whose jobs run on other machines need it, or an https internal_url.
     """
+    peer_host: str = ""
+    """Address of this gateway for other gateways, where servers are reached by `way_in = "reverse"`.
+
+    Each worker listens there on a port of its own, with TLS from the hub's own authority. Empty: there is no other
+    gateway.
+    """
     outage_grace: Annotated[int, Meta(ge=0)] = 600
     """Seconds for which known routes and sessions keep working while Redis is unavailable. After that: 503."""
     message_limit: Annotated[int, Meta(ge=1024)] = 128 * 1024 * 1024
@@ -243,7 +249,7 @@ class ClusterConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     Needed for a `local` cluster of a hub with `[auth]`; an error on a cluster that runs servers as their users.
     """
     way_in: str = ""
-    """How gateways reach the apps: `unix`, `direct` or `ssh`. Empty: the first of these that the kind has."""
+    """How gateways reach the apps: `unix`, `direct`, `ssh` or `reverse`. Empty: the first that the kind has."""
     direct_ports: str = ""
     """With `direct`: the ports of a node that jobs listen on, such as `40000-40100`. Empty: any free port."""
     options: Any = None

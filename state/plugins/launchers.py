@@ -21,6 +21,7 @@ WAYS_IN: Final[Mapping[str, frozenset[str]]] = {
     "unix": frozenset({"unix", "tcp"}),
     "direct": frozenset({"tls"}),
     "ssh": frozenset({"ssh-socket"}),
+    "reverse": frozenset({"reverse"}),
 }
 """The ways in, and the kinds of endpoint that each is for. A cluster uses the first that its kind has, by default."""
 
@@ -41,7 +42,7 @@ class LauncherKind:
     open: str
     """`MODULE:FUNCTION`, called by the controller alone: `(ClusterConfig, LauncherContext) -> Launcher`."""
     endpoints: frozenset[str]
-    """The kinds of endpoint that jobs may report: `unix` and `tcp` on the hub's machine, `tls`, `ssh-socket` anywhere.
+    """The kinds of endpoint that jobs may report: `unix` and `tcp` on the hub's machine, the others anywhere.
 
     They say which ways in such a cluster has (`WAYS_IN`). A launcher with `ssh-socket` is a `batch.contract.SshLogins`.
     """

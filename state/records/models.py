@@ -141,7 +141,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     `tcp`: host, port. `unix`: path. `tls` (host, port, name): mutual TLS with certificates of the hub's authority. The
     node must prove the name `name`, which contains the attempt's id, so that a report with a wrong address cannot
     redirect the gateway. `ssh-socket` (path, name, server): the app's socket on the host of this attempt of the server
-    with the key `server`. Only the controller says which host that is (`state.records.ssh`).
+    with the key `server`. Only the controller says which host that is (`state.records.ssh`). `reverse` (name): a
+    connection that the node has opened to the hub, and on which it has proven this name.
     """
 
     kind: str

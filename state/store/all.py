@@ -18,6 +18,7 @@ from state.store.joining import Joining
 from state.store.leases import Leases
 from state.store.oauth import Codes
 from state.store.orphans import Orphans
+from state.store.reverse_holders import ReverseHolders
 from state.store.servers import Servers
 from state.store.services import Services
 from state.store.sessions import Sessions
@@ -50,6 +51,7 @@ class Store:
         self.health = Health(redis)
         self.joining = Joining(redis)
         self.ssh_passes = SshPasses(redis)
+        self.reverse_holders = ReverseHolders(redis)
         self.leases = Leases(redis)
         self.homes = Homes(redis)
         self.catalogs = Catalogs(redis)

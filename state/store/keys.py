@@ -217,6 +217,11 @@ def ssh_pass(attempt: str, gateway_id: str) -> str:
     return f"towpath:{{ssh:{attempt}}}:pass:{gateway_id}"
 
 
+def reverse_holders(attempt: str) -> str:
+    """Sorted set: JSON of a worker that holds waiting connections of an attempt, by the time until which, with TTL."""
+    return f"towpath:{{reverse:{attempt}}}:holders"
+
+
 def lease_holder(name: str) -> str:
     """`FENCE:HOLDER`, with TTL."""
     return f"towpath:{{lease:{name}}}:holder"

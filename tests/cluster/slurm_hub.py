@@ -74,10 +74,13 @@ GREEDY_APP = STUB_APP.replace(
 class SlurmHub(Hub):
     """One run of `towpath serve` on a cluster."""
 
-    def __init__(self, folder: Path, slurm: Slurm, *, apps: bool = False, window: int = 60, **more) -> None:
+    def __init__(
+        self, folder: Path, slurm: Slurm, *, apps: bool = False, window: int = 60, cluster: str = "", **more
+    ) -> None:
         self.slurm = slurm
         port, report_port = free_port(), free_port()
         text = offered.config(slurm.layout, apps=APPS, port=port, users=("alice", "bob"), report_port=report_port)
+        text = text.replace("start_window =", f"{cluster}\nstart_window =", 1)
         if not apps:
             text = text[: text.index("[[profile]]")].replace("start_window = 180", f"start_window = {window}")
             text += STUB_PROFILES.format(stub=STUB_APP, greedy=GREEDY_APP, fields=offered.FIELDS)

@@ -136,6 +136,7 @@ def test_workers_that_share_a_volume_leave_each_others_sockets_alone(tmp_path):
     first = PortalSocket(tmp_path)
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(first.path))
+    first.peers.touch()
     second = PortalSocket(tmp_path)
     assert first.path != second.path
     assert first.path.exists()
@@ -145,6 +146,8 @@ def test_workers_that_share_a_volume_leave_each_others_sockets_alone(tmp_path):
     os.close(first._fd)  # it is killed
     third = PortalSocket(tmp_path)
     assert not first.path.exists()
+    assert not first.peers.exists()
+    third.peers.touch()
     third.close()
     assert not list((tmp_path / "run").iterdir())
 

@@ -27,14 +27,14 @@ class Worker:
     """`with Worker({"/user/a/": ("tcp", port)}) as worker:`; values may also be ("unix", path), or of `Upstream.site`."""
 
     def __init__(self, routes, *, credential="token secret", address="127.0.0.1", host="127.0.0.1", **options):
-        self.port = free_port()
         self.host = host
         self._writers = []
-        self.origin = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         for prefix, leads in list(routes.items()):
             if len(leads) == 2 and isinstance(leads[1], dict):  # an endpoint of `Upstream.site`
                 routes[prefix], more = leads
                 options = {**more, **options}
+        self.port = options["reverse"]["port"] if "reverse" in options else free_port()
+        self.origin = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
         self._plan = {
             "port": self.port,
             "address": address,
@@ -218,7 +218,7 @@ async def until(condition, *, timeout=60):
 class Gate:
     """The handler: routes are known, all users may use them."""
 
-    def __init__(self, plan):
+    def __init__(self, plan, reverse):
         self.warm = False
         from gateway.tunnel import Tunnel, TunnelOptions
         from gateway.ways_in.direct import DirectWayIn
@@ -236,6 +236,9 @@ class Gate:
         if "ssh" in options:
             self.warm = options["ssh"].pop("warm", False)
             ways_in["ssh-socket"] = ssh_way_in(**options.pop("ssh"))
+        self.dials = None
+        if reverse is not None:
+            ways_in["reverse"], self.dials = reverse[0][-1], reverse[1]
         self.noted = []
         self.tunnel = Tunnel(
             TunnelOptions(
@@ -252,6 +255,7 @@ class Gate:
                 "unix": lambda where: Endpoint(kind="unix", path=where),
                 "tcp": lambda where: Endpoint(kind="tcp", host="127.0.0.1", port=where),
                 "tls": lambda where: Endpoint(kind="tls", host=where[0], port=where[1], name=where[2]),
+                "reverse": lambda where: Endpoint(kind="reverse", name=where),
                 "ssh": lambda where: Endpoint(kind="ssh-socket", path=where, name=NODE, server="alice/"),
             }[kind](where)
             user = prefix.split("/")[2]
@@ -267,6 +271,9 @@ class Gate:
             task = asyncio.ensure_future(self.control(request))
             self.tasks.add(task)
             task.add_done_callback(self.tasks.discard)
+            return
+        if self.dials is not None and request.path == self.dials.path:
+            self.dials.handle(request)
             return
         segments = request.path.decode("latin-1").split("/")
         route = self.routes.get("/".join(segments[:3]) + "/")
@@ -333,6 +340,73 @@ def ssh_way_in(*, certificate, **options):
     return SshWayIn(GivenPass(options.pop("pass")), Path(certificate), **options)
 
 
+async def current_server(user, name):
+    """The record of every server: its current attempt is that of all tests."""
+    from hashlib import sha256
+
+    from state.records.models import Server, Status, Target
+
+    return Server(
+        user=user,
+        name=name,
+        attempt=NODE.partition(".")[0],
+        status=Status.READY,
+        target=Target.READY,
+        profile="",
+        cluster="",
+        requested=0.0,
+        report_hash=sha256(b"the-token-of-a-report").hexdigest(),
+    )
+
+
+class GivenHolders:
+    """The workers of which a store would know that they hold connections."""
+
+    def __init__(self):
+        self.known = {}
+        self.away = False
+
+    def _check(self):
+        from state.errors import StateUnavailableError
+
+        if self.away:
+            raise StateUnavailableError("The state store does not answer.")
+
+    async def hold(self, attempts, holder, *, until, now):
+        self._check()
+        for attempt in attempts:
+            self.known.setdefault(attempt, {})[holder] = until
+
+    async def release(self, attempts, holder):
+        for attempt in attempts:
+            self.known.get(attempt, {}).pop(holder, None)
+
+    async def find(self, attempt, *, now):
+        self._check()
+        return list(self.known.get(attempt, {}))
+
+
+async def reverse_way_in(*, identity, port, peers=False):
+    """The way in of requests, and the handler of dials. `peers`: those wait in another worker, in this process."""
+    from gateway.door.reverse_dials import ReverseDials
+    from gateway.ways_in.identity import GatewayIdentity
+    from gateway.ways_in.reverse.peers import PeerNetwork
+    from gateway.ways_in.reverse.waiting import WaitingStreams
+    from gateway.ways_in.reverse.way_in import ReverseWayIn
+
+    ours = GatewayIdentity(Path(identity))
+    holders, ways = GivenHolders(), []
+    for number in range(2 if peers else 1):
+        waiting = WaitingStreams()
+        network = None
+        if peers:
+            network = PeerNetwork(waiting, holders, ours, socket=Path(identity) / f"{port}-{number}.peer")
+            await network.start(Path(identity))
+        ways.append(ReverseWayIn(ours, waiting, network))
+    dials = ReverseDials(base_path="/", find=current_server, allows=lambda _: True, way_in=ways[0])
+    return ways, dials
+
+
 def answer(request, status, value):
     request.respond(status, [(b"content-type", b"application/json")], json.dumps(value).encode())
 
@@ -344,7 +418,10 @@ def refuse(request, error):
 async def _serve(plan):
     from gateway.wire import ConnectionLimits, Server
 
-    gate = Gate(plan)
+    reverse = plan["options"].pop("reverse", None)
+    if reverse is not None:
+        reverse = await reverse_way_in(**reverse)
+    gate = Gate(plan, reverse)
     server = Server(gate, limits=ConnectionLimits(**gate.limits))
     await server.listen(plan["address"], plan["port"])
     for route in gate.routes.values():
@@ -357,6 +434,8 @@ async def _serve(plan):
     print("ready", flush=True)
     await ending.wait()
     server.close()
+    for way_in in [] if reverse is None else reverse[0]:
+        await way_in.close()
 
 
 if __name__ == "__main__":

@@ -29,11 +29,13 @@ from batch.ssh.credentials import HubCertificates, hub_authority
 from batch.ssh.host_keys import HostKeyFiles
 from state.config.tables import Config, GatewayConfig
 from tests import sshd
+from tests.ports import free_port
 
 ATTEMPT = "5" * 32
 NAME = f"{ATTEMPT}.towpath.internal"
 ROOT = Path(__file__).resolve().parents[2]
 USER = "alice"
+REPORT_TOKEN = "the-token-of-a-report"
 
 RELAY = """
 import json, os, socket, sys
@@ -107,6 +109,80 @@ class DirectSite(Site):
             relay.stdout.close()
 
 
+DIALLER = """
+import json, os, sys
+from batch.starter import reverse_pool
+from batch.starter.reverse_pool import serve
+reverse_pool.LONGEST_PAUSE = 0.05
+facts = json.load(sys.stdin)
+def note(text):
+    print(text, file=sys.stderr, flush=True)
+def ready():
+    print("ready", flush=True)
+serve(facts, {"kind": "unix", "path": facts["path"]}, int(sys.argv[1]), ready, note)
+"""
+
+
+def job_of(data_dir: Path, url: str, path: str, **more) -> dict:
+    """The specification of a job whose app listens at this path, for its connections to the hub."""
+    passport = Authority.load(data_dir).passport(ATTEMPT)
+    return {
+        "attempt": ATTEMPT,
+        "user": "a",
+        "server": "",
+        "environment": {},
+        "report_token": REPORT_TOKEN,
+        "hub_urls": [f"{url}/hub/api/towpath/report"],
+        "passport": {name: getattr(passport, name) for name in ("certificate", "key", "authority")},
+        "path": path,
+        **more,
+    }
+
+
+@contextlib.contextmanager
+def dialling(job: dict):
+    """The process that a starter starts for a job's connections to the hub."""
+    read, write = os.pipe()
+    dialler = subprocess.Popen(
+        [sys.executable, "-c", DIALLER, str(read)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[read],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    os.close(read)
+    try:
+        dialler.stdin.write(json.dumps(job).encode())
+        dialler.stdin.close()
+        yield dialler
+    finally:
+        os.close(write)
+        dialler.wait(60)
+        dialler.stdout.close()
+
+
+class ReverseSite(Site):
+    """Connections that a starter's process opens to the worker. It is started before the worker is."""
+
+    peers = False
+
+    @contextlib.contextmanager
+    def leading_to(self, path: str):
+        port = free_port()
+        with dialling(job_of(self.data_dir, f"http://127.0.0.1:{port}", path)):
+            yield (
+                ("reverse", NAME),
+                {"reverse": {"identity": str(self.data_dir / "tls"), "port": port, "peers": self.peers}},
+            )
+
+
+class PeerSite(ReverseSite):
+    """The same, where the connections wait in one worker and requests arrive in another."""
+
+    peers = True
+
+
 class SshSite(Site):
     """Channels of an SSH connection as a user, whose sockets nobody else can connect to."""
 
@@ -165,4 +241,4 @@ class SshSite(Site):
         super().close()
 
 
-SITES = {"direct": DirectSite, "ssh": SshSite}
+SITES = {"direct": DirectSite, "ssh": SshSite, "reverse": ReverseSite, "reverse-peer": PeerSite}

@@ -248,7 +248,7 @@ def test_servers_that_run_as_their_users_are_isolated_and_prove_themselves_by_ce
     assert without_isolation(config) == []
     assert needs_certificates(config)
     kind = kind_of(config.cluster[0])
-    assert (kind.endpoints, kind.runs_here, kind.one_machine) == ({"tls"}, False, True)
+    assert (kind.endpoints, kind.runs_here, kind.one_machine) == ({"tls", "reverse"}, False, True)
     assert kind.option_kinds == {"cores", "memory", "gpu", "gpus"}
     plain = kind_of(ClusterConfig(name="here", kind="local"))
     assert (plain.endpoints, plain.runs_here, plain.one_machine) == ({"unix", "tcp"}, True, False)

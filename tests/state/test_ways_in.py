@@ -24,7 +24,9 @@ cluster = "c"
 HOST = "[[cluster.ssh.host]]\nname = 'gpu1'\n"
 
 
-@pytest.mark.parametrize(("kind", "ways"), [("local", ["unix"]), ("slurm", ["direct"]), ("ssh", ["direct", "ssh"])])
+@pytest.mark.parametrize(
+    ("kind", "ways"), [("local", ["unix"]), ("slurm", ["direct", "reverse"]), ("ssh", ["direct", "ssh", "reverse"])]
+)
 def test_a_kind_has_its_ways_in_and_the_first_is_the_default(kind, ways):
     cluster = ClusterConfig(name="c", kind=kind)
     assert ways_in_of(kind_of(cluster)) == ways
@@ -34,15 +36,16 @@ def test_a_kind_has_its_ways_in_and_the_first_is_the_default(kind, ways):
 def test_jobs_may_report_only_endpoints_for_the_way_in_of_their_cluster():
     assert endpoints_of(ClusterConfig(name="c", kind="ssh")) == {"tls"}
     assert endpoints_of(ClusterConfig(name="c", kind="ssh", way_in="ssh")) == {"ssh-socket"}
+    assert endpoints_of(ClusterConfig(name="c", kind="slurm", way_in="reverse")) == {"reverse"}
     assert endpoints_of(ClusterConfig(name="c", kind="local")) == {"unix", "tcp"}
 
 
 @pytest.mark.parametrize(
     ("kind", "more", "key", "words"),
     [
-        ("slurm", "way_in = 'ssh'", "cluster[1].way_in", "not a way in to a slurm cluster. Use direct."),
+        ("slurm", "way_in = 'ssh'", "cluster[1].way_in", "not a way in to a slurm cluster. Use direct or reverse."),
         ("local", "way_in = 'direct'", "cluster[1].way_in", "Use unix."),
-        ("ssh", f"way_in = 'http'\n{HOST}", "cluster[1].way_in", "Use direct or ssh."),
+        ("ssh", f"way_in = 'http'\n{HOST}", "cluster[1].way_in", "Use direct or ssh or reverse."),
         (
             "ssh",
             f"way_in = 'ssh'\ndirect_ports = '40000-40100'\n{HOST}",

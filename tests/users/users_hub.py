@@ -30,6 +30,7 @@ name = "lab"
 kind = "local"
 tick = 0.5
 start_window = {window}
+{cluster}
 [cluster.local]
 run_as = "user"
 {more}
@@ -159,6 +160,7 @@ class UsersHub(Hub):
         apps: bool = False,
         window: int = 60,
         more: str = "",
+        cluster: str = "",
         hooks: Path | None = None,
         users: tuple[str, ...] = ("alice", "bob", "carol", RESTD, "zoe", HOMELESS),
         provider: str = 'name = "test"\nkind = "test"',
@@ -170,6 +172,7 @@ class UsersHub(Hub):
             report_port=report_port,
             window=window,
             more=more,
+            cluster=cluster,
             users=json.dumps(users),
             provider=provider,
         )

@@ -71,7 +71,7 @@ def _adapt(local: LocalConfig) -> LauncherKind:
         return KIND
     return dataclasses.replace(
         KIND,
-        endpoints=frozenset({"tls"}),
+        endpoints=frozenset({"tls", "reverse"}),
         option_kinds=frozenset({"cores", "memory", "gpu", "gpus"}),
         runs_here=False,
         one_machine=True,

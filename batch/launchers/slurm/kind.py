@@ -146,7 +146,7 @@ KIND: Final = LauncherKind(
     options=SlurmConfig,
     check=check,
     check_profile=check_profile,
-    endpoints=frozenset({"tls"}),
+    endpoints=frozenset({"tls", "reverse"}),
     option_kinds=frozenset(KINDS),
     catalog_seconds=_catalog_seconds,
 )

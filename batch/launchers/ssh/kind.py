@@ -61,6 +61,6 @@ KIND: Final = LauncherKind(
     open="batch.launchers.ssh.factory:open_ssh",
     options=SshConfig,
     check=check,
-    endpoints=frozenset({"tls", "ssh-socket"}),
+    endpoints=frozenset({"tls", "ssh-socket", "reverse"}),
     option_kinds=frozenset(KINDS),
 )

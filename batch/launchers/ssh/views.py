@@ -191,6 +191,8 @@ def _endpoint(reported: _Endpoint | None, record: Server, endpoints: Container[s
             return None
         key = server_key(record.user, record.name)
         return Endpoint(kind="ssh-socket", path=reported.path, name=node_name(record.attempt), server=key)
+    if reported.kind == "reverse":
+        return Endpoint(kind="reverse", name=node_name(record.attempt))
     if reported.port is None or not reported.host:
         return None
     return Endpoint(kind="tls", host=reported.host, port=reported.port, name=node_name(record.attempt))

@@ -25,6 +25,9 @@ class Collecting:
     def handle(self, request):
         self.seen.append((request.method, request.target))
         self.request = request
+        if request.head.websocket:
+            self.body_complete()
+            return
         request.client.attach(self)
         request.client.read_body()
 
@@ -46,10 +49,10 @@ def contexts():
     return server, ssl.create_default_context(cafile=PEM)
 
 
-def served(contexts, check):
+def served(contexts, check, **more):
     async def main():
         handler = Collecting()
-        server = Server(handler, tls=contexts[0], only=ONLY)
+        server = Server(handler, tls=contexts[0], only=ONLY, **more)
         port = free_port()
         await server.listen("127.0.0.1", port)
 
@@ -99,6 +102,24 @@ def test_nothing_else_is_answered_there(contexts, line):
         assert handler.seen == []
 
     served(contexts, check)
+
+
+@pytest.mark.parametrize(
+    ("target", "websocket", "status"),
+    [
+        ("/reverse", True, 200),
+        ("/reverse", False, 404),
+        ("/reverse/", True, 404),
+        ("/hub/api/towpath/report", True, 404),
+    ],
+)
+def test_websockets_are_answered_at_one_path_alone(contexts, target, websocket, status):
+    async def check(handler, ask, port):
+        fields = "Connection: Upgrade\r\nUpgrade: websocket\r\n" if websocket else "Connection: close\r\n"
+        raw = await ask(f"GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n".encode())
+        assert parse(raw)[0] == status
+
+    served(contexts, check, upgrades=b"/reverse")
 
 
 def test_bytes_that_are_not_tls_are_not_answered(contexts):
