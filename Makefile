@@ -57,6 +57,11 @@ bench-slurm: .venv/.test .venv-bench/.done debian-slurm debian-bench cluster-app
 	@tests/debian.sh sudo:sudo
 	$(SUDO) $(BIN)/python -m tests.bench_slurm $(ARGS)
 
+.PHONY: bench-ways
+bench-ways: .venv/.test .venv-bench/.done debian-bench  ## The ways in beside OpenSSH and CHP (root); prints their goals
+	@tests/debian.sh sudo:sudo
+	$(SUDO) env PYTHONPATH=tests $(BIN)/python -m tests.bench.ways_in $(ARGS)
+
 .PHONY: fuzz
 fuzz: .venv-fuzz/.done  ## Fuzz what clients and apps send, with coverage (ARGS="path --seconds 600" to change)
 	@.venv-fuzz/bin/python -m tests.fuzz $(ARGS)
