@@ -1,7 +1,6 @@
 """One connection of a job to the hub, opened by hand, so that it can be misused."""
 
 import contextlib
-import os
 import ssl
 
 from batch.starter.hub_upgrade import upgrade
@@ -86,7 +85,3 @@ def masked(data: bytes, key: bytes) -> bytes:
     whole = frame(BINARY, data)
     head = whole[: len(whole) - len(data) - 4]
     return head + key + bytes(byte ^ key[at % 4] for at, byte in enumerate(data))
-
-
-def random_key() -> bytes:
-    return os.urandom(4)
