@@ -44,18 +44,18 @@ class Frames:
         self.pings: list[bytes] = []
         self.closed = False
 
-    def feed(self, data: bytes) -> bytes:
-        """Return the bytes of data frames in `data`. Raises ValueError for what is not allowed here."""
+    def feed(self, data: memoryview) -> list[bytes | memoryview]:
+        """Return the bytes of data frames in `data`, as parts of it. Raises ValueError for what is not allowed here."""
         left = self._left
         if left > len(data):  # the middle of a large frame
             self._left = left - len(data)
-            return self._unmasked(data)
+            return [self._unmasked(data)]
         parts = [self._unmasked(data[:left])] if left else []
         at = left
         self._left = 0
         while at < len(data) and not self.closed:
             need = self._missing()
-            self._head += data[at : at + need]
+            self._head += bytes(data[at : at + need])
             at += need
             if self._missing():
                 continue
@@ -65,7 +65,7 @@ class Frames:
                 at += len(part)
                 self._left -= len(part)
                 parts.append(self._unmasked(part))
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
     def _missing(self) -> int:
         """Return how many bytes are missing of a head, or of a control frame."""
@@ -99,13 +99,13 @@ class Frames:
         elif opcode != PONG:
             raise ValueError("a frame of another kind")
 
-    def _unmasked(self, data: bytes) -> bytes:
+    def _unmasked(self, data: memoryview) -> bytes | memoryview:
         """Return the next bytes of a data frame. Starters use the key 0, but a proxy may choose another."""
         if self._key == _NO_KEY:
             return data
         at = self._at
         self._at = (at + len(data)) % 4
-        return _xor(data, self._key, at)
+        return _xor(bytes(data), self._key, at)
 
 
 def _xor(data: bytes, key: bytes, at: int) -> bytes:

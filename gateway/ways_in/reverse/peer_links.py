@@ -40,7 +40,7 @@ class PeerClient(asyncio.Protocol):
             self._transport.abort()
             return
         stream = FramedStream(self._transport, masked=False)
-        self._transport.set_protocol(stream)
+        stream.start()
         self.answer.set_result(stream)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
@@ -83,9 +83,9 @@ class PeerAcceptor(asyncio.Protocol):
             return
         self._transport.write(b"+")
         link = FramedStream(self._transport, masked=False)
-        self._transport.set_protocol(link)
         link.attach(Pump(stream))
         stream.attach(Pump(link))
+        link.start()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """Forget it."""

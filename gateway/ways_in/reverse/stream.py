@@ -16,11 +16,13 @@ from gateway.ways_in.reverse.frames import BINARY, CLOSED, PONG, Frames, head
 log = logging.getLogger("towpath.ways_in")
 
 _READ: Final = 256 * 1024
+_received: Final = memoryview(bytearray(_READ))
+"""What arrives, until it is taken apart: at once, so that all streams of an event loop can share it."""
 _plain: Final = memoryview(bytearray(_READ + 16384))
 """What is decrypted, until it is copied. One event loop uses it."""
 
 
-class FramedStream(asyncio.Transport, asyncio.Protocol):
+class FramedStream(asyncio.Transport, asyncio.BufferedProtocol):
     """The protocol of the connection below (`lower`), and the transport of the protocol above."""
 
     def __init__(
@@ -54,16 +56,32 @@ class FramedStream(asyncio.Transport, asyncio.Protocol):
 
     # --- the connection's side
 
-    def data_received(self, data: bytes) -> None:
+    def start(self, early: bytes = b"") -> None:
+        """Begin to receive from the connection below. `early`: what has arrived already."""
+        self._lower.pause_reading()  # the transport looks for its buffer when it begins to read
+        self._lower.set_protocol(self)
+        self._lower.resume_reading()
+        if early:
+            self._receive(memoryview(early))
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's signature
+        """See asyncio."""
+        return _received
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """See asyncio."""
+        self._receive(_received[:nbytes])
+
+    def _receive(self, data: memoryview) -> None:
         """Pass on what is in the frames."""
         if self._closing:
             return
         self.last_received = self._loop.time()
         frames = self._frames
         try:
-            payload = frames.feed(data)
-            if payload:
-                self._take(payload)
+            parts = frames.feed(data)
+            if parts:
+                self._take(parts)
         except (ValueError, ssl.SSLError) as error:
             self._fault = ConnectionResetError(str(error))
             self.abort()
@@ -77,9 +95,9 @@ class FramedStream(asyncio.Transport, asyncio.Protocol):
         if self._eof and not self._eof_told and not self._closing:
             self._tell_eof()
 
-    def _take(self, payload: bytes) -> None:
+    def _take(self, parts: "list[bytes | memoryview]") -> None:
         """Take the bytes of frames. Raises ValueError and SSLError."""
-        self._deliver(payload)
+        self._deliver(b"".join(parts))
 
     def _deliver(self, data: bytes) -> None:
         if self._protocol is None:
@@ -237,8 +255,9 @@ class TlsStream(FramedStream):
         """Whether the node has proven itself, and a request can be sent."""
         return self._proven is None and self._protocol is None and self.usable
 
-    def _take(self, payload: bytes) -> None:
-        self._incoming.write(payload)
+    def _take(self, parts: "list[bytes | memoryview]") -> None:
+        for part in parts:
+            self._incoming.write(part)
         if self._proven is not None and not self._handshake():
             return
         self._decrypt()

@@ -60,10 +60,8 @@ class ReverseWayIn:
         waiting = self._waiting
         stream = TlsStream(lower, context, name, proven=waiting.arrived, ended=waiting.ended)
         waiting.add(stream, prefix)
-        lower.set_protocol(stream)
         stream.begin()
-        if early:
-            stream.data_received(early)
+        stream.start(early)
 
     async def open(self, endpoint: Endpoint, protocol: Callable[[], P]) -> P:
         """See the contract."""
