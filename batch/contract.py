@@ -123,7 +123,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     (`state.plugins.launchers`). `ports`: the first and the last that `direct` may listen on; None: any. `again`: this
     attempt may have been submitted before; False guarantees that it was not. `shared_node_port`: an app whose command
     contains {port} may listen on a port that every user of the node can reach. `jupyter`: for a stock Jupyter server,
-    which the starter also asks about its user's activity.
+    which the starter also asks about its user's activity. `ssh`: whether the user may connect to the job by SSH.
     """
 
     attempt: str
@@ -140,6 +140,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     record: Server
     shared_node_port: bool = False
     jupyter: JupyterHub | None = None
+    ssh: bool = False
     grace: float = 10.0
     resources: Resources = Resources()
     setup: Setup = Setup()
@@ -362,7 +363,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     seconds between reports that the app is ready; 0: report once. `plain_reports`: whether an http URL of the hub may
     be used. `inherit`: what only the node knows is filled in there: its environment, `~/` in the two folders, `{home}`.
     `walltime`: seconds that the job requested, from which its end follows if the scheduler does not tell the job; 0:
-    unknown. `shared_node_port`, `jupyter`: see JobSpec. `activity_seconds`: between two requests about a Jupyter
+    unknown. `shared_node_port`, `jupyter`, `ssh`: see JobSpec. `activity_seconds`: between two requests about a Jupyter
     server's activity. `prune`: remove the folders of the user's old jobs. `guard`: the scheduler ends the job with the
     process that it started, so the starter is a child of that process (`batch.starter.guard`). `record`: JSON as in the
     store (`state.store.codecs.SERVER`), which keeps the fields of a newer version.
@@ -383,6 +384,7 @@ class StarterSpec(Struct, frozen=True, kw_only=True, omit_defaults=False):
     grace: float
     shared_node_port: bool = False
     jupyter: JupyterHub | None = None
+    ssh: bool = False
     activity_seconds: float = 60.0
     record: msgspec.Raw = msgspec.Raw(b"null")
     end_patience: float = 20.0
@@ -437,6 +439,7 @@ def starter_spec(
             grace=spec.grace,
             shared_node_port=spec.shared_node_port,
             jupyter=spec.jupyter,
+            ssh=spec.ssh,
             record=msgspec.Raw(codecs.SERVER.encode(spec.record)),
             end_patience=end_patience,
             lock_fd=lock_fd,

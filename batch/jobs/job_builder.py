@@ -179,6 +179,7 @@ def job_spec(
         record=server,
         shared_node_port=profile.shared_node_port,
         jupyter=hub_for_jupyter(server, config) if profile.app == "jupyter" else None,
+        ssh=profile.ssh,
         resources=asks,
         setup=_setup(profile, values),
         passport=passport(server.attempt, asks.walltime or 0) if passport is not None and elsewhere else None,

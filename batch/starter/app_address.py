@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from batch.starter.helper import Helper
     from batch.starter.isolation import Isolation
     from batch.starter.job_folder import JobFolder
+    from batch.starter.ssh_server import SshServer
+    from batch.starter.way_in import WayIn
 
 
 class AppAddress:
@@ -73,13 +75,15 @@ class AppAddress:
         """Whether gateways connect to this node. Otherwise they reach the app's socket without our help."""
         return bool(self.spec.get("passport")) and self.spec.get("way_in") != "ssh"
 
-    def for_gateways(self, listener: "dict[str, Any] | None") -> "dict[str, Any]":
-        """Where gateways find the app. `listener`: where we listen for them; None: nowhere."""
-        if listener is not None:
-            return listener
-        if self.spec.get("way_in") == "ssh" and self.endpoint["kind"] == "unix":
-            return {"kind": "ssh-socket", "path": self.endpoint["path"]}
-        return self.endpoint
+    def for_gateways(self, way_in: "WayIn | None", ssh: "SshServer | None") -> "dict[str, Any]":
+        """Where gateways find the app, and SSH beside it, if the job serves it."""
+        if way_in is not None and way_in.endpoint is not None:
+            endpoint = way_in.endpoint
+        elif self.spec.get("way_in") == "ssh" and self.endpoint["kind"] == "unix":
+            endpoint = {"kind": "ssh-socket", "path": self.endpoint["path"]}
+        else:
+            endpoint = self.endpoint
+        return dict(endpoint, **ssh.describe()) if ssh else endpoint
 
     def command(self) -> "list[str]":
         """Return the app's command."""

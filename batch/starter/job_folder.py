@@ -4,6 +4,7 @@
     report.json  the starter's last report
     app.log      the app's output
     app.sock     the app's socket
+    ssh.sock     the socket behind which SSH is served, if it is; its keys are beside it (`batch.starter.ssh_server`)
 
 Where its disk or quota is full, or it cannot be made, socket and log are in a spare folder on the node's own disk, and
 what cannot be written is left out: the hub gets reports all the same.
@@ -51,14 +52,14 @@ class JobFolder:
             return [self.path]
         return [self.spare.path] if self.spare.is_made else [self.make_spare()]
 
-    def socket_path(self) -> str:
+    def socket_path(self, name: str = "app.sock") -> str:
         """A path in the folder, or in the spare one where that is too long for a socket (unix(7)) or the disk is full.
 
         Raises StartError.
         """
-        path = os.path.join(self.path, "app.sock")
+        path = os.path.join(self.path, name)
         if self.fault is not None or len(os.fsencode(path)) > MAX_SOCKET_PATH:
-            path = os.path.join(self.make_spare(), "app.sock")
+            path = os.path.join(self.make_spare(), name)
         remove(path)
         return path
 

@@ -16,6 +16,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Mapping
 
+    from batch.starter.app import App
+
+KILLED = 128 + 9
+OUT_OF_MEMORY = "The server ran out of memory%s."
+MORE_MEMORY = "Start it again with more memory."
 NO_LIMIT = 1 << 60  # bytes; in version 1, a number near 2**63 means "no limit"
 FILES = {1: ("memory.oom_control", "memory.limit_in_bytes"), 2: ("memory.events", "memory.max")}
 """Version of control groups → the files with the number of kills and the limit."""
@@ -52,6 +57,13 @@ class MemoryKills:
             return ""
         self.reported = total
         return ", ".join(filter(None, [self.limit(), "processes killed so far: %d" % (total - self.before)]))
+
+    def end_of(self, app: "App") -> "tuple[str, str, str] | None":
+        """Return code, message and hint of the end of an app that the kernel killed for memory; None: it did not."""
+        if app.exit_code != KILLED or app.killed or self.total() <= self.before:
+            return None
+        limit = self.limit()
+        return "out-of-memory", OUT_OF_MEMORY % (" (%s)" % limit if limit else ""), MORE_MEMORY
 
     def limit(self) -> str:
         """Return the job's memory limit for readers; `""`: none was found."""

@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 
     from batch.starter.helper import Helper
     from batch.starter.jupyter_activity import JupyterActivity
+    from batch.starter.ssh_server import SshServer
     from batch.starter.way_in import WayIn
 
 PORT_TRIES = 3
-KILLED = 128 + 9
-OUT_OF_MEMORY = "The server ran out of memory%s."
-MORE_MEMORY = "Start it again with more memory."
 UNKNOWN_END = "The app ended. How is not known, because the process that had started it was killed before."
 
 
@@ -51,6 +49,7 @@ class Starter:
         self.reporter = Reporter(spec)
         self.address = AppAddress(spec, self.folder, self.log.note, self.wakeup.leave_signals)
         self.way_in: "WayIn | None" = None
+        self.ssh: "SshServer | None" = None
         self.messenger = 0
         self.warned = False
         self.hub_said_stop = False
@@ -88,7 +87,7 @@ class Starter:
             if self.app.stop_signal:
                 self.report_end("ended", "", CANCELLED)
             else:
-                self.report_end("failed", *(self.memory_end() or (error.code, str(error), error.hint)))
+                self.report_end("failed", *(self.memory.end_of(self.app) or (error.code, str(error), error.hint)))
             return self.app.exit_code or 1
         except OSError as error:
             self.app.end(self.sleep)
@@ -115,8 +114,9 @@ class Starter:
                 self.app.signal(self.app.stop_signal)
             if self.spec.get("repeat") and not self.messenger:
                 self.send_running()
+            self.open_ssh()  # while the app loads what it needs, as the following
             if self.spec.get("passport"):
-                tls_context(self.reporter.authority)  # loads ssl, while the app loads what it needs
+                tls_context(self.reporter.authority)  # loads ssl
                 if self.address.is_served() and self.address.endpoint["kind"] == "unix" and self.way_in is None:
                     self.open_way_in()  # not for a port: it may yet be given up
             if wait_until_it_answers(self.app, self.address, self.spec, self.sleep):
@@ -138,6 +138,7 @@ class Starter:
             if self.app.has_ended():
                 return
             raise
+        self.open_ssh()
         if self.address.is_served():
             self.open_way_in()
         try:
@@ -152,13 +153,15 @@ class Starter:
         Meanwhile report ready until the hub has received it (and repeatedly, if requested), pass on warnings, and limit
         the size of the log.
         """
-        more = {"endpoint": self.address.for_gateways(self.way_in.endpoint if self.way_in else None)}
+        more = {"endpoint": self.address.for_gateways(self.way_in, self.ssh)}
         more.update(self.reporter.end_time())
         ready = self.reporter.build("ready", more)
         self.folder.write_report(ready)
         outbox = Outbox(self.reporter, self.send, ready, self.spec.get("repeat") or 0)
         if self.spec.get("adopt"):
             outbox.put(self.notices.build("taken-over"))
+        if self.ssh and self.ssh.fault:
+            outbox.put(self.notices.build("no-ssh", self.ssh.fault[:300]))
         activity = self.watch_activity()
         upkeep = Upkeep(self.spec, self.folder, self.log, self.notices)
         while not self.app.has_ended():
@@ -213,14 +216,7 @@ class Starter:
         """Code, message and hint of an end that the exit code alone does not tell."""
         if self.app.exit_code is None:
             return "app-died", UNKNOWN_END, ""
-        return self.memory_end() or ("", "", "")
-
-    def memory_end(self) -> "tuple[str, str, str] | None":
-        """The same for an app that the kernel killed because the job ran out of memory; None: it did not."""
-        if self.app.exit_code != KILLED or self.app.killed or self.memory.total() <= self.memory.before:
-            return None
-        limit = self.memory.limit()
-        return "out-of-memory", OUT_OF_MEMORY % (" (%s)" % limit if limit else ""), MORE_MEMORY
+        return self.memory.end_of(self.app) or ("", "", "")
 
     def send_running(self) -> None:
         """Report that the job runs, once and from a process of its own: a slow hub must not delay the app."""
@@ -259,19 +255,25 @@ class Starter:
 
     # --- helpers and signals
 
+    def open_ssh(self) -> None:
+        """Serve SSH, if the profile allows it. Where the node cannot, the app runs all the same."""
+        if self.spec.get("ssh") and not self.ssh:
+            from batch.starter.ssh_server import SshServer
+
+            self.ssh = SshServer(self.folder, self.log.note, self.wakeup.leave_signals).open(self.spec)
+
     def open_way_in(self) -> None:
         """Listen for the gateway on the node's own address, or connect to it. Raises StartError."""
         from batch.starter.way_in import ReverseWayIn, WayIn
 
         kind = ReverseWayIn if self.spec.get("way_in") == "reverse" else WayIn
         way_in = kind(self.spec, self.log.note, self.wakeup.leave_signals)
-        way_in.open(self.address.endpoint)
+        way_in.open(self.address.endpoint, self.ssh.path if self.ssh else "")
         self.way_in = way_in
 
     def helpers(self) -> "list[Helper]":
         """The processes that serve the app."""
-        found = self.address.helpers()
-        return [*found, self.way_in.helper] if self.way_in else found
+        return [*self.address.helpers(), *(one.helper for one in (self.way_in, self.ssh) if one)]
 
     def look_after_helpers(self, now: float) -> None:
         """Reap our other children."""

@@ -124,10 +124,11 @@ class TlsConnection:
         if self.closed:
             return
         self.watch_sock(0)
+        family, address = self.server.target(self.tls.selected_alpn_protocol())
         if self.app is None:
-            self.app = _socket.socket(self.server.family, _socket.SOCK_STREAM)
+            self.app = _socket.socket(family, _socket.SOCK_STREAM)
             self.app.setblocking(False)
-        error = self.app.connect_ex(self.server.address)
+        error = self.app.connect_ex(address)
         if error == errno.EAGAIN:  # its queue of connections is full (unix(7))
             self.server.waiting.append(self)
         elif error == errno.EINPROGRESS:
@@ -296,5 +297,4 @@ class TlsConnection:
             if sock is not None:
                 server.handlers.pop(sock.fileno(), None)
                 sock.close()  # which takes it out of the epoll, too
-        self.closed = True
-        self.sock_ended = self.app_ended = True
+        self.closed = self.sock_ended = self.app_ended = True

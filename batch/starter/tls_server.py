@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 HANDSHAKE_TIMEOUT = 10.0
 MAX_UNFINISHED = 128  # connections that have not shown the gateway's certificate yet
 ACCEPT_AT_ONCE = 32
+SSH_PROTOCOL = "towpath-ssh"
+"""What the gateway names in the handshake (ALPN, RFC 7301) for a connection to SSH in place of the app."""
 READ_SIZE = 131072  # bytes that are read from one connection before the next one is served
 
 
@@ -57,6 +59,7 @@ def server_context(passport: "dict[str, str]") -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(cadata=passport["authority"])
     load_pem(context.load_cert_chain, passport["certificate"], passport["key"])
+    context.set_alpn_protocols([SSH_PROTOCOL])
     return context
 
 
@@ -64,14 +67,25 @@ class TlsServer:
     """The listener and its connections."""
 
     def __init__(
-        self, listener: "_socket.socket", context: ssl.SSLContext, family: int, address: "Address", lifeline: int
+        self,
+        listener: "_socket.socket",
+        context: ssl.SSLContext,
+        family: int,
+        address: "Address",
+        lifeline: int,
+        *,
+        ssh_path: str = "",
     ) -> None:
-        """`family` and `address`: the app's socket. `lifeline`: the end of a pipe, which closes when this must end."""
+        """`family` and `address`: the app's socket. `lifeline`: the end of a pipe, which closes when this must end.
+
+        `ssh_path`: the socket of SSH; `""`: none.
+        """
         self.context = context
         self.listener = listener
         self.family = family
         self.address = address
         self.lifeline = lifeline
+        self.ssh_path = ssh_path
         self.epoll = select.epoll()
         self.handlers: "dict[int, Callable[[int], None]]" = {}
         self.unfinished: "dict[TlsConnection, float]" = {}  # until when the handshake must be complete; oldest first
@@ -79,6 +93,10 @@ class TlsServer:
         self.paused_until = 0.0  # nothing is accepted before: there were no descriptors left
         self.encrypted = memoryview(bytearray(READ_SIZE))
         self.plain = memoryview(bytearray(2 * READ_SIZE))
+
+    def target(self, protocol: "str | None") -> "tuple[int, Address]":
+        """Return the socket that a connection leads to. `protocol`: what the gateway has chosen in the handshake."""
+        return (_socket.AF_UNIX, self.ssh_path) if protocol else (self.family, self.address)
 
     def run(self) -> None:
         """Serve until the other end of the lifeline closes."""
@@ -165,10 +183,12 @@ def serve(
     endpoint: "dict[str, Any]",
     lifeline: int,
     ready: "Callable[[], None]",
+    *,
+    ssh_path: str = "",
 ) -> None:
     """Forward bytes until the lifeline's other end closes. Calls `ready` when connections are accepted."""
     context = server_context(passport)
     allow_many_descriptors()
-    server = TlsServer(listener, context, *app_address(endpoint), lifeline)
+    server = TlsServer(listener, context, *app_address(endpoint), lifeline, ssh_path=ssh_path)
     ready()
     server.run()

@@ -22,10 +22,11 @@ class WayIn:
         self.listener: "_socket.socket"  # from `open` on
         self.endpoint: "dict[str, Any] | None" = None  # where the gateway finds it
         self.app_endpoint: "dict[str, Any]" = {}
+        self.ssh_path = ""
         self.helper = Helper("The way in", self.serve, note, become_helper)
 
-    def open(self, app_endpoint: "dict[str, Any]") -> None:
-        """Listen, and start the process. Raises StartError."""
+    def open(self, app_endpoint: "dict[str, Any]", ssh_path: str = "") -> None:
+        """Listen, and start the process. `ssh_path`: the socket of SSH; `""`: none. Raises StartError."""
         configured = self.spec.get("address") or ""
         ports = self.spec.get("ports") or ()
         try:
@@ -37,6 +38,7 @@ class WayIn:
             where = configured or "of its own"
             raise StartError("address", "The node has no address %s to listen on: %s." % (where, error))
         self.app_endpoint = app_endpoint
+        self.ssh_path = ssh_path
         why = self.helper.start()
         if why:
             raise StartError("certificate", "The way in cannot be opened: %s." % why)
@@ -47,13 +49,13 @@ class WayIn:
         """In the process: carry bytes."""
         from batch.starter.tls_server import serve
 
-        serve(self.listener, self.spec["passport"], self.app_endpoint, lifeline, ready)
+        serve(self.listener, self.spec["passport"], self.app_endpoint, lifeline, ready, ssh_path=self.ssh_path)
 
 
 class ReverseWayIn(WayIn):
     """See WayIn. Nothing listens: the process connects to the hub, and the gateway uses these connections."""
 
-    def open(self, app_endpoint: "dict[str, Any]") -> None:
+    def open(self, app_endpoint: "dict[str, Any]", ssh_path: str = "") -> None:
         """Start the process. Raises StartError."""
         self.app_endpoint = app_endpoint
         why = self.helper.start()

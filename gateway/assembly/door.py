@@ -7,8 +7,9 @@ from gateway.assembly.public_side import PublicSide
 from gateway.assembly.reverse import uses_reverse
 from gateway.auth.cookies import CookieJar
 from gateway.auth.credentials import Brought
-from gateway.door.activity import ForeignVisits
+from gateway.door.activity import ConnectionAudit, ForeignVisits
 from gateway.door.callers import Callers
+from gateway.door.connections import Connections
 from gateway.door.door import App
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
@@ -28,6 +29,7 @@ from state.config.origins import Origins
 from state.config.tables import Config
 from state.mirror.mirror import Mirror
 from state.plugins.authenticators import without_password
+from state.records.connect import CONNECT_PATH, DEVICE_PATH
 from state.rights.roles import Roles
 from state.store.all import Store
 
@@ -87,12 +89,18 @@ def door_of(
         ),
         callers=Callers(mirror, store.imported.claim),
         access=ServerAccess(mirror, LateRoutes(store, base_path), ForeignVisits(store, public.client)),
+        connections=Connections(
+            f"{base_path}{CONNECT_PATH}",
+            mirror,
+            LateRoutes(store, base_path),
+            ConnectionAudit(store, public.client),
+        ),
         hub_apps=hub_apps,
         services=ServiceRoutes(roles.services.values(), base_path),
         address=public.client,
         hosts=hosts,
         base_path=base_path,
-        unasked=f"{base_path}hub/backchannel-logout/",
+        unasked=(f"{base_path}hub/backchannel-logout/", f"{base_path}{DEVICE_PATH}"),
         cors_origins=[origin for profile in config.profile for origin in profile.cors_origins],
     )
 

@@ -34,6 +34,7 @@ from portal.refusals.pages import ErrorPages
 from state.config.tables import AuthConfig, Config
 from state.mirror.health import HealthWatch
 from state.mirror.mirror import Mirror
+from state.records.connect import connect_prefix
 from state.rights.roles import Roles
 from state.settings.loader import SUPERVISOR, Settings
 from state.store.all import Store
@@ -92,6 +93,7 @@ class Gateway:
         mirror.on_revoked(hub_apps.revoked)
         mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(prefix))
         mirror.on_route_change(reverse.route_changed)
+        mirror.on_route_change(lambda prefix, _route: tunnel.drop_route(connect_prefix(prefix)))
         health = HealthWatch(store.health)
         jar = CookieJar(
             secure=public.scheme == "https", base_path=config.gateway.base_path, mark=mark_of(config.gateway)

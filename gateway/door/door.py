@@ -11,13 +11,14 @@ The checks are one plain function (`_decide`). See `gateway.door.store_lookups` 
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import lru_cache
 from typing import Final
 
 from gateway.auth.credentials import Brought
 from gateway.door import paths
 from gateway.door.callers import Callers
+from gateway.door.connections import Connections
 from gateway.door.contracts import Answers, Portal, Refusal
 from gateway.door.edge_check import EdgeCheck
 from gateway.door.hosts import Hosts
@@ -59,18 +60,19 @@ class App:
         proofs: ProofReader,
         callers: Callers,
         access: ServerAccess,
+        connections: Connections,
         hub_apps: HubApps,
         services: ServiceRoutes,
         address: Callable[[Request], str],
         hosts: Hosts | None,
         base_path: str,
-        unasked: str,
+        unasked: Sequence[str],
         cors_origins: Iterable[str] = (),
     ) -> None:
         """Nothing is opened yet.
 
-        `address`: returns a request's client address. `unasked`: the path under which requests have a signed proof that
-        the portal checks. No cookie signs in there, so the origin of the request does not matter.
+        `address`: returns a request's client address. `unasked`: the paths under which requests have a proof of their
+        own, which the portal checks. No cookie signs in there, so the origin of the request does not matter.
         `cors_origins`: of all profiles. A preflight request is answered for all alike, so that it does not show who
         runs what.
         """
@@ -83,11 +85,12 @@ class App:
         self._proofs = proofs
         self._callers = callers
         self._access = access
+        self._connections = connections
         self._hub_apps = hub_apps
         self._services = services
         self._address = address
         self._hosts = hosts
-        self._unasked = unasked.encode()
+        self._unasked = tuple(path.encode() for path in unasked)
         self._cors = cors.AllowedOrigins(cors_origins)
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix = f"{base_path}user/".encode()
@@ -173,13 +176,25 @@ class App:
             raise Refusal(403, _NOT_OURS)
         if target is None:
             if head.websocket:
-                raise Refusal(404, "There is no WebSocket here.")
+                self._connect(request, proof, identity, path, lookups)
+                return
             # A request of an app is not activity of its owner.
             if identity is not None and identity.service is None and not (identity.token and identity.token.of_app):
                 self._mirror.note_user(identity.name)
             self._portal.handle(request, identity)
             return
         self._to_app(request, proof, identity, target, lookups, by_cookie=by_cookie)
+
+    def _connect(
+        self, request: Request, proof: Proof, identity: Identity | None, path: bytes, lookups: Lookups
+    ) -> None:
+        """Pass a WebSocket outside of servers' paths on to SSH in a job. Raises Refusal and LookupNeeded."""
+        if not path.startswith(self._connections.prefix):
+            raise Refusal(404, "There is no WebSocket here.")
+        route = self._connections.authorize(request, identity, path, lookups)
+        assert identity is not None  # or it would be refused
+        caller = proof.caller_of(identity, by_cookie=False, credentials=NOTHING)
+        self._tunnel.websocket(request, route, caller=caller, refuse=self._refuse_upstream)
 
     def _to_app(
         self,

@@ -6,7 +6,7 @@ Owns the mapping of a `revoked` event of the feed to open connections. Does not 
 import asyncio
 from typing import Final
 
-from gateway.door.access import may_access
+from gateway.door.access import may_access, may_connect
 from gateway.tunnel import Caller, Tunnel
 from state.errors import StateUnavailableError
 from state.mirror.mirror import Mirror
@@ -67,7 +67,11 @@ class Revocation:
 
         def lost(caller: Caller, route: Route, writing: bool) -> bool:  # noqa: FBT001 - as `Tunnel.end_where` asks
             identity = identities.get(caller.digest)
-            return identity is not None and not may_access(identity, route.user, route.name, writing=writing)
+            if identity is None:
+                return False
+            if route.connects:
+                return not may_connect(identity, route.user, route.name)
+            return not may_access(identity, route.user, route.name, writing=writing)
 
         if ended:
             self._tunnel.close_where(lambda caller: caller.digest in ended, SIGNED_OUT, "signed out")

@@ -10,6 +10,7 @@ from gateway.ways_in.contract import P
 from gateway.ways_in.errors import WayInError
 from gateway.ways_in.identity import GatewayIdentity
 from gateway.ways_in.sockets import keep_alive
+from state.records.connect import SSH_PROTOCOL
 from state.records.models import Endpoint
 
 log = logging.getLogger("towpath.ways_in")
@@ -25,10 +26,13 @@ class DirectWayIn:
         self._identity = identity
 
     async def open(self, endpoint: Endpoint, protocol: Callable[[], P]) -> P:
-        """See the contract. The node must prove the name in the endpoint, which contains the attempt's id."""
+        """See the contract. The node must prove the name in the endpoint, which contains the attempt's id.
+
+        An endpoint with a path is that of SSH (`state.records.connect`).
+        """
         if not endpoint.name:
             raise WayInError("refused", "the endpoint does not say whom the node must prove to be")
-        context = await self._identity.context()
+        context = await self._identity.context(ssh=bool(endpoint.path))
         try:
             transport, made = await asyncio.get_running_loop().create_connection(
                 protocol,
@@ -46,6 +50,10 @@ class DirectWayIn:
                 error.verify_message,
             )
             raise WayInError("refused", repr(error)) from error
+        secured = transport.get_extra_info("ssl_object")
+        if endpoint.path and secured.selected_alpn_protocol() != SSH_PROTOCOL:
+            transport.abort()  # it would carry SSH to the app
+            raise WayInError("refused", "the node does not serve SSH")
         keep_alive(transport)
         return made
 

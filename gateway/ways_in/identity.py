@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.ways_in.errors import WayInError
+from state.records.connect import SSH_PROTOCOL
 
 log = logging.getLogger("towpath.ways_in")
 
@@ -28,13 +29,17 @@ class GatewayIdentity:
     def __init__(self, folder: Path) -> None:
         self._files = (folder / "authority.pem", folder / "gateway.pem")
         self._context: ssl.SSLContext | None = None
+        self._context_for_ssh: ssl.SSLContext | None = None
         self._mark: Mark | None = None
         self._looked = -LOOK_EVERY
         self._fault = ""
         self._looking = asyncio.Lock()
 
-    async def context(self) -> ssl.SSLContext:
-        """Return the context for a connection to a node. Raises WayInError("identity") without usable files."""
+    async def context(self, *, ssh: bool = False) -> ssl.SSLContext:
+        """Return the context for a connection to a node. Raises WayInError("identity") without usable files.
+
+        `ssh`: for one that leads to SSH in place of the app.
+        """
         if self._due():
             async with self._looking:  # a page opens many connections at once: all wait for the first check
                 if self._due():
@@ -43,9 +48,10 @@ class GatewayIdentity:
                         log.error("The gateway's certificate cannot be used. reason=%r", fault)
                     self._fault = fault
                     self._looked = time.monotonic()
-        if self._context is None:
+        context = self._context_for_ssh if ssh else self._context
+        if context is None:
             raise WayInError("identity", self._fault)
-        return self._context
+        return context
 
     def _due(self) -> bool:
         return time.monotonic() - self._looked >= LOOK_EVERY
@@ -60,6 +66,8 @@ class GatewayIdentity:
             if facts[1].st_mode & 0o077 or facts[1].st_uid not in {0, os.geteuid()}:
                 return f"{self._files[1]} must be the hub's own and have mode 0600: it holds the gateway's key."
             self._context = client_context(*self._files)
+            self._context_for_ssh = client_context(*self._files)
+            self._context_for_ssh.set_alpn_protocols([SSH_PROTOCOL])
         except FileNotFoundError as error:
             return f"This gateway has no certificate ({error.filename}). To get one: towpath gateway join."
         except OSError as error:  # ssl.SSLError is one

@@ -25,6 +25,7 @@ LABELS: Final[dict[Act, str]] = {
     Act.SERVER_REMOVED: "removed a server",
     Act.SERVER_ENDED: "server ended",
     Act.SERVER_ACCESS: "used a server",
+    Act.SERVER_CONNECT: "connected to a server by SSH",
     Act.SHARE_MADE: "shared",
     Act.SHARE_REVOKED: "ended a share",
     Act.USER_ADDED: "added a user",
@@ -42,6 +43,7 @@ TRIED: Final[dict[Act, str]] = {
     **LABELS,
     Act.SIGN_IN: "tried to sign in",
     Act.SERVER_ACCESS: "tried to use a server",
+    Act.SERVER_CONNECT: "tried to connect to a server by SSH",
 }
 """The same for rejected acts."""
 FIELDS: Final = ("who", "user", "act", "outcome", "since", "until")

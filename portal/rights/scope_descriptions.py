@@ -44,6 +44,7 @@ DESCRIPTIONS: Final[dict[str, str]] = {
     "read:services:name": "know services' names",
     "read:hub": "read about the hub itself",
     "access:servers": "open servers, with full access",
+    "connect:servers": "connect to servers by SSH, with all files of the account",
     "access:services": "open services",
     "users:shares": "change what is shared with users",
     "read:users:shares": "see what is shared with users",

@@ -26,12 +26,17 @@ Attempt = Annotated[str, Meta(pattern="^[0-9a-f]{32}$")]
 
 
 class ReportedEndpoint(Struct, frozen=True):
-    """Where the app listens. The accepted kinds depend on the cluster: see `refusal`."""
+    """Where the app listens. The accepted kinds depend on the cluster: see `refusal`.
+
+    `ssh_path`: the socket behind which the job serves SSH as `account`, if it does.
+    """
 
     kind: Literal["unix", "tcp", "tls", "ssh-socket", "reverse"]
     path: Annotated[str, Meta(max_length=107)] = ""
     host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]*$")] = ""
     port: Annotated[int, Meta(ge=0, le=65535)] = 0
+    ssh_path: Annotated[str, Meta(max_length=107)] = ""
+    account: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._@-]*$")] = ""
 
 
 class ReportBase(Struct, frozen=True, kw_only=True, tag_field="kind"):
@@ -112,6 +117,7 @@ NOTICES: Final = {
     " Delete what you no longer need: until then this server may be unable to save files.",
     "killed-for-memory": "A process of this server, such as a notebook's kernel, was killed because the job ran out of"
     " memory ({detail}). Restart the kernel and use less memory, or start the server again with more.",
+    "no-ssh": "You cannot connect to this server by SSH: {detail}. The server itself is not affected.",
 }
 """The texts of notices, by code."""
 
@@ -124,12 +130,18 @@ def notice_of(report: Noticed) -> str:
 def endpoint_of(report: Ready) -> Endpoint:
     """Return the endpoint for the record. The node's name is set from the attempt, never from the report."""
     reported = report.endpoint
-    if reported.kind == "unix":
-        return Endpoint(kind="unix", path=reported.path)
-    name = "" if reported.kind == "tcp" else node_name(report.attempt)
-    if reported.kind == "ssh-socket":
-        return Endpoint(kind="ssh-socket", path=reported.path, name=name, server=server_key(report.user, report.server))
-    return Endpoint(kind=reported.kind, host=reported.host, port=reported.port, name=name)
+    name = "" if reported.kind in ("unix", "tcp") else node_name(report.attempt)
+    by_path = reported.kind in ("unix", "ssh-socket")
+    return Endpoint(
+        kind=reported.kind,
+        host="" if by_path else reported.host,
+        port=0 if by_path else reported.port,
+        path=reported.path if by_path else "",
+        name=name,
+        server=server_key(report.user, report.server) if reported.kind == "ssh-socket" else "",
+        ssh_path=reported.ssh_path,
+        account=reported.account if reported.ssh_path else "",
+    )
 
 
 def fault(report: Report) -> str:
@@ -137,13 +149,17 @@ def fault(report: Report) -> str:
     if not isinstance(report, Ready):
         return ""
     endpoint = report.endpoint
-    if endpoint.kind in ("unix", "ssh-socket") and (
-        not endpoint.path.startswith("/") or "\0" in endpoint.path or posixpath.normpath(endpoint.path) != endpoint.path
-    ):
+    if endpoint.kind in ("unix", "ssh-socket") and not _is_absolute(endpoint.path):
         return f"The path of an endpoint of kind {endpoint.kind} must be absolute."
+    if endpoint.ssh_path and (not _is_absolute(endpoint.ssh_path) or not endpoint.account):
+        return "SSH is served at an absolute path, and as an account."
     if endpoint.kind in ("tcp", "tls") and (not endpoint.host or endpoint.port == 0):
         return f"A {endpoint.kind} endpoint has a host and a port."
     return ""
+
+
+def _is_absolute(path: str) -> bool:
+    return path.startswith("/") and "\0" not in path and posixpath.normpath(path) == path
 
 
 def refusal(endpoint: Endpoint, accepted: Collection[str], folders: Sequence[str], *, shared_port: bool) -> str:
@@ -154,6 +170,8 @@ def refusal(endpoint: Endpoint, accepted: Collection[str], folders: Sequence[str
     """
     if endpoint.kind not in accepted:
         return f"This cluster accepts only {' and '.join(sorted(accepted, reverse=True))} endpoints."
+    if endpoint.kind in ("unix", "tcp") and endpoint.ssh_path and posixpath.dirname(endpoint.ssh_path) not in folders:
+        return "The socket of SSH is not in the job's own folder."
     if endpoint.kind == "unix":
         inside = posixpath.dirname(endpoint.path) in folders
         return "" if inside else "The socket is not in the job's own folder."

@@ -350,6 +350,11 @@ class ProfileConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     Every user of the node can then use the app, with the rights of its owner.
     """
+    ssh: bool = False
+    """Whether users may connect to their running servers by SSH (`towpath connect`), with no port open anywhere.
+
+    That is a shell, files and editors as their own account, also for an app that has no terminal.
+    """
     option: dict[str, OptionConfig] = field(default_factory=dict)
     resources: ResourcesConfig = ResourcesConfig()
     setup: SetupConfig = SetupConfig()

@@ -43,6 +43,7 @@ class Act(StrEnum):
     SERVER_REMOVED = "server-removed"
     SERVER_ENDED = "server-ended"  # by itself: crash, time limit, the scheduler
     SERVER_ACCESS = "server-access"  # by anyone except its owner; once an hour per credential and server
+    SERVER_CONNECT = "server-connect"  # by SSH: each connection
     SHARE_MADE = "share-made"
     SHARE_REVOKED = "share-revoked"
     USER_ADDED = "user-added"

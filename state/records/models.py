@@ -143,6 +143,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     redirect the gateway. `ssh-socket` (path, name, server): the app's socket on the host of this attempt of the server
     with the key `server`. Only the controller says which host that is (`state.records.ssh`). `reverse` (name): a
     connection that the node has opened to the hub, and on which it has proven this name.
+
+    `ssh_path`: the socket behind which the job serves SSH as `account`; `""`: it does not. See `state.records.connect`.
     """
 
     kind: str
@@ -151,6 +153,8 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     path: str = ""
     name: str = ""
     server: str = ""
+    ssh_path: str = ""
+    account: str = ""
 
 
 class Reason(Struct, frozen=True, kw_only=True):
@@ -373,6 +377,22 @@ class Token(Stored, frozen=True, kw_only=True):
         return self.user or f"service:{self.service}"
 
 
+class DeviceSignIn(Stored, frozen=True, kw_only=True):
+    """A program that waits for a user to approve it (RFC 8628).
+
+    `client` is its own name for itself, `address` where it is. `secret` is the SHA-256 of what it proves
+    itself with. With `user` it is approved, in the session with the digest `under` and the public id `session_id`.
+    """
+
+    client: str
+    address: str
+    secret: str
+    created: float
+    user: str = ""
+    under: str = ""
+    session_id: str = ""
+
+
 class OAuthCode(Stored, frozen=True, kw_only=True):
     """What an authorization code was issued for (RFC 6749 section 4.1.2): user, client, redirect URI and session.
 
@@ -395,6 +415,7 @@ class Route(Stored, frozen=True, kw_only=True):
 
     `strip`: the app has no base path, so the prefix is removed from requests. `hub_app`: users sign in to it through
     the hub's OAuth, as with jupyterhub-singleuser. `cors_origins`: see `Server`. `job`: the scheduler's id, for logs.
+    `connects`: it leads to SSH in place of the app (`state.records.connect`). Such a route is never stored.
     """
 
     prefix: str
@@ -407,3 +428,4 @@ class Route(Stored, frozen=True, kw_only=True):
     strip: bool = False
     hub_app: bool = False
     cors_origins: tuple[str, ...] = ()
+    connects: bool = False

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 
 
 class Stored(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -47,6 +47,7 @@ SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
     "read:hub": (),
     "access:servers": ("read:access:servers",),
     "read:access:servers": (),
+    "connect:servers": (),
     "access:services": (),
     "users:shares": ("read:users:shares",),
     "read:users:shares": (),
@@ -61,7 +62,8 @@ SUBSCOPES: Final[dict[str, tuple[str, ...]]] = {
 }
 """Every scope except the metascopes `self` and `inherit`, with the scopes that it contains.
 
-Only Towpath has `read:access:servers`, which gives read-only access to a server (docs/sharing.md), and `read:audit`.
+Only Towpath has `read:access:servers`, which gives read-only access to a server (docs/sharing.md), `connect:servers`,
+to connect to one by SSH, which no other scope contains (docs/connect.md), and `read:audit`.
 """
 
 SELF: Final = (
@@ -72,6 +74,7 @@ SELF: Final = (
     "servers",
     "tokens",
     "access:servers",
+    "connect:servers",
     "read:audit",
 )
 """What `self` stands for, each filtered to the owner. The role `user` has `self` and nothing else."""

@@ -12,6 +12,7 @@ from portal.servers.report_messages import (
     ReportedEndpoint,
     Running,
     endpoint_of,
+    fault,
     reason_of,
     refusal,
 )
@@ -415,6 +416,36 @@ def test_a_socket_outside_the_jobs_folder_is_never_accepted(kind, text, cluster,
     assert taken <= (kind == "tls" if cluster != "local" else kind == "unix" or (kind == "tcp" and shared))
     if taken and kind == "unix":
         assert "/" not in endpoint.path.removeprefix(f"{folder}/")
+
+
+FOLDER = f"/srv/jobs/{ATTEMPT}"
+
+
+@pytest.mark.parametrize(
+    ("path", "account", "problem"),
+    [
+        (f"{FOLDER}/ssh.sock", "alice", ""),
+        ("", "", ""),
+        ("ssh.sock", "alice", "SSH is served at an absolute path, and as an account."),
+        (f"{FOLDER}/../ssh.sock", "alice", "SSH is served at an absolute path, and as an account."),
+        (f"{FOLDER}/ssh.sock", "", "SSH is served at an absolute path, and as an account."),
+    ],
+)
+def test_where_a_job_serves_ssh_is_checked(path, account, problem):
+    endpoint = ReportedEndpoint(kind="tls", host="h", port=1, ssh_path=path, account=account)
+    report = Ready(user="alice", server="", attempt=ATTEMPT, endpoint=endpoint)
+    assert fault(report) == problem
+    if not problem:
+        assert (endpoint_of(report).ssh_path, endpoint_of(report).account) == (path, account)
+
+
+@pytest.mark.parametrize("kind", ["unix", "tcp"])
+def test_on_the_hubs_machine_ssh_is_served_in_the_jobs_own_folder(kind):
+    for path, taken in ((f"{FOLDER}/ssh.sock", True), ("/srv/jobs/other/ssh.sock", False), ("/run/x", False)):
+        endpoint = Endpoint(
+            kind=kind, host="127.0.0.1", port=1, path=f"{FOLDER}/app.sock", ssh_path=path, account="alice"
+        )
+        assert (refusal(endpoint, {kind}, (FOLDER,), shared_port=True) == "") is taken
 
 
 def test_an_endpoints_name_follows_from_the_attempt():

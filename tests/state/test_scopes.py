@@ -42,8 +42,10 @@ def test_every_scope_in_the_table_exists():
     assert set(SELF) | set(ADMIN) <= set(SUBSCOPES)
 
 
-def test_an_admin_has_every_scope():
-    assert set(SUBSCOPES) <= Roles().scopes_of_user(ROOT)
+def test_an_admin_has_every_scope_but_no_shell_of_other_users():
+    assert set(SUBSCOPES) - Roles().scopes_of_user(ROOT) == {"connect:servers"}
+    assert may(Roles().scopes_of_user(ROOT), "connect:servers", server="root/")
+    assert not may(Roles().scopes_of_user(ROOT), "connect:servers", server="ann/")
 
 
 def test_a_user_has_access_to_their_own_resources_only():

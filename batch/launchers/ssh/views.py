@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from batch.contract import JobState, JobView, Report
 from batch.launchers.ssh.native_id import Place
@@ -40,6 +41,8 @@ class _Endpoint(Struct):
     path: Annotated[str, Meta(max_length=107, pattern=r"^(/[^\0]*)?$")] = ""
     host: Annotated[str, Meta(max_length=255, pattern=r"^[A-Za-z0-9.:_-]+$")] = ""
     port: Port | None = None
+    ssh_path: Annotated[str, Meta(max_length=107, pattern=r"^(/[^\0]*)?$")] = ""
+    account: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9._@-]*$")] = ""
 
 
 class _Report(Struct):
@@ -186,16 +189,22 @@ def _report(note: dict[str, Any] | None, record: Server, endpoints: Container[st
 def _endpoint(reported: _Endpoint | None, record: Server, endpoints: Container[str]) -> Endpoint | None:
     if reported is None or reported.kind not in endpoints:
         return None
+    endpoint = Endpoint(
+        kind=reported.kind,
+        name=node_name(record.attempt),
+        ssh_path=reported.ssh_path,
+        account=reported.account if reported.ssh_path else "",
+    )
     if reported.kind == "ssh-socket":
         if not reported.path:
             return None
         key = server_key(record.user, record.name)
-        return Endpoint(kind="ssh-socket", path=reported.path, name=node_name(record.attempt), server=key)
+        return replace(endpoint, path=reported.path, server=key)
     if reported.kind == "reverse":
-        return Endpoint(kind="reverse", name=node_name(record.attempt))
+        return replace(endpoint, ssh_path="", account="")
     if reported.port is None or not reported.host:
         return None
-    return Endpoint(kind="tls", host=reported.host, port=reported.port, name=node_name(record.attempt))
+    return replace(endpoint, host=reported.host, port=reported.port)
 
 
 def _convert(note: dict[str, Any] | None, kind: type[T]) -> T | None:
