@@ -1,4 +1,4 @@
-"""The command line: `towpath serve|gateway|controller|init|check|store|edge|token|import-jupyterhub|version`.
+"""The command line: `towpath serve|gateway|controller|init|check|store|edge|token|connect|import-jupyterhub|version`.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration. An error is a sentence on stderr, without a traceback.
 A command's module is imported when the command runs, so that none loads what it does not use.
@@ -90,6 +90,10 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--apply", action="store_true", help="write to the store; without this, only print what would be imported"
     )
+    text = "SSH into the jobs of a hub, from your own computer: the same as towpath-connect."
+    sub = commands.add_parser("connect", help=text, description=text, add_help=False)
+    sub.set_defaults(run="connect:run")
+    sub.add_argument("arguments", nargs=argparse.REMAINDER)
     add("version", "Print the version.", "version:run")
     return top
 

@@ -17,6 +17,7 @@ from litestar.openapi.plugins import JsonRenderPlugin
 from portal.api import (
     audit,
     clusters,
+    connect,
     groups,
     hub,
     metrics,
@@ -39,6 +40,7 @@ from portal.pages import (
     accept_share,
     admin,
     authorize,
+    device,
     edit,
     entrance,
     home,
@@ -54,6 +56,7 @@ from portal.pages import (
     user,
 )
 from portal.pages import audit as audit_page
+from portal.pages import connect as connect_page
 from portal.pages import tokens as token_page
 from portal.refusals.mapping import handlers
 from portal.servers.ending_soon import find_ending
@@ -103,6 +106,8 @@ PAGES = (
     entrance,
     roster,
     moved,
+    device,
+    connect_page,
 )
 
 
@@ -142,6 +147,7 @@ def create_portal(hub_services: Services) -> Litestar:
                     *clusters.routes(site),
                     *audit.routes(site),
                     *rosters.routes(site),
+                    *connect.routes(site),
                 ],
                 tags=["Towpath"],
                 before_request=only_by_pages,

@@ -9,6 +9,7 @@ from litestar import Request, Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from portal.pages.audit import LABELS
+from portal.pages.connect import serves_ssh
 from portal.pages.forms import asks_for, has_options, open_url
 from portal.rights.access import View, need_user, signed_in
 from portal.sharing import share_models
@@ -80,6 +81,7 @@ async def _show(site: Site, request: Request[Any, Any, Any], *, problem: str = "
         shared=shared,
         guest=await _guest(site, request, identity, user),
         is_ready=is_ready,
+        serves_ssh=serves_ssh,
         in_short=share_models.in_short,
         opens=share_models.opens,
         notice=DONE.get(arguments(request).get("done", ""), ""),

@@ -6,6 +6,7 @@ from state.store.auth_states import AuthStates
 from state.store.bad_records import BadRecords
 from state.store.catalogs import Catalogs
 from state.store.credentials import Links
+from state.store.devices import Devices
 from state.store.edge_reports import EdgeReports
 from state.store.entries import Entries
 from state.store.feed import Feed
@@ -45,6 +46,7 @@ class Store:
         self.links = Links(redis)
         self.flows = Flows(redis)
         self.codes = Codes(redis)
+        self.devices = Devices(redis)
         self.standings = Standings(redis)
         self.auth_states = AuthStates(redis)
         self.feed = Feed(redis)

@@ -6,6 +6,7 @@ from state.offer.catalog import Catalog, Grants
 from state.records.audit import Entry
 from state.records.codec import Codec
 from state.records.models import (
+    DeviceSignIn,
     Entrance,
     Event,
     Group,
@@ -22,6 +23,7 @@ from state.records.models import (
 )
 
 CATALOG: Final = Codec(Catalog)
+DEVICE_SIGN_IN: Final = Codec(DeviceSignIn)
 ENTRANCE: Final = Codec(Entrance)
 ENTRY: Final = Codec(Entry)
 EVENT: Final = Codec(Event)

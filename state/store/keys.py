@@ -187,6 +187,11 @@ def code(digest: str) -> str:
     return f"towpath:{{oauth:{digest}}}:code"
 
 
+def device(digest: str) -> str:
+    """JSON of a program that waits for a user's approval, by the digest of the code that the user types, with TTL."""
+    return f"towpath:{{device:{digest}}}:sign-in"
+
+
 def spent(digest: str) -> str:
     """`USER/TOKEN`: the token that an OAuth code was exchanged for, with TTL."""
     return f"towpath:{{oauth:{digest}}}:spent"

@@ -20,6 +20,9 @@ PUBLIC = {
     ("GET", "/hub/api/towpath"),
     ("GET", "/hub/api/towpath/openapi.json"),
     ("GET", "/hub/api/towpath/{path:str}"),
+    ("GET", "/hub/towpath-connect.py"),
+    ("POST", "/hub/api/towpath/device/code"),
+    ("POST", "/hub/api/towpath/device/token"),  # the program authenticates in the body
     ("POST", "/hub/api/authorizations/token"),  # removed: always 404
     ("POST", "/hub/api/oauth2/token"),  # the client authenticates in the body
 }

@@ -290,6 +290,9 @@ def test_profiles_and_openapi_show_options_and_no_command(bench):
                 "offer",
                 "groups/{name}/roster",
                 "health",
+                "connect",
+                "device/code",
+                "device/token",
             )
         }
 

@@ -75,6 +75,7 @@ TABLE = {
     ("POST", "/shutdown"): ("shutdown", "hub"),
     ("GET", "/towpath/catalog/{cluster:str}"): ("start:servers", "asked"),
     ("GET", "/towpath/offer"): ("start:servers", "asked"),
+    ("GET", "/towpath/connect"): ("connect:servers", "asked"),
     ("PUT", "/towpath/groups/{name:str}/roster"): ("groups", "group"),
 }  # fmt: skip
 LISTS = {
