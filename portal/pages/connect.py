@@ -10,7 +10,6 @@ from typing import Any, Final
 from litestar import Request, Response
 from litestar.handlers import HTTPRouteHandler
 
-from portal.client import towpath_connect
 from portal.rights.access import need_user
 from portal.site.site import Site
 from portal.web.methods import read
@@ -22,6 +21,7 @@ from state.records.models import Server
 from state.records.readiness import is_ready
 
 CLIENT: Final = "towpath-connect.py"
+FILE: Final = Path(__file__).parents[1] / "client" / "towpath_connect.py"
 
 
 def routes(site: Site) -> list[HTTPRouteHandler]:
@@ -39,6 +39,8 @@ async def steps(site: Site, request: Request[Any, Any, Any]) -> Response[bytes]:
     server = await site.store.servers.get(user.name, name)
     if server is None:
         raise NotFoundError(f"There is no server {server_key(user.name, name)!r}.")
+    from portal.client import towpath_connect  # noqa: PLC0415 - it loads what only a client needs
+
     origin = site.origin(request.headers.get("host", ""))
     return page(
         site,
@@ -71,4 +73,4 @@ def serves_ssh(server: Server) -> bool:
 
 @cache
 def _source() -> bytes:
-    return Path(towpath_connect.__file__).read_bytes()
+    return FILE.read_bytes()
