@@ -13,7 +13,7 @@ from batch.authority import Authority
 from tests.batch.launchers.local.making import HOMES
 from tests.batch.rig import by_attempt
 from tests.hub import children, eventually
-from tests.users.users_hub import UsersHub, all_below, short
+from tests.users.users_hub import UsersHub, all_below, all_pids, read, short
 
 FOLDER = ".hostile"
 """The jobs' folder in each home. Other tests use the same accounts and homes at the same time, and the usual folder."""
@@ -178,11 +178,7 @@ def ports_of(pids):
 
 def starters(attempt):
     """The pids of the starter of an attempt and its helpers."""
-    return [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and attempt.encode() in (entry / "cmdline").read_bytes()
-    ]
+    return [pid for pid in all_pids() if attempt.encode() in read(f"/proc/{pid}/cmdline")]
 
 
 def test_the_port_of_alices_server_lets_in_the_gateway_alone(hub, alice, bob):
