@@ -100,7 +100,8 @@ def door_of(
         address=public.client,
         hosts=hosts,
         base_path=base_path,
-        unasked=(f"{base_path}hub/backchannel-logout/", f"{base_path}{DEVICE_PATH}"),
+        unasked=(f"{base_path}hub/backchannel-logout/",),
+        programs=(f"{base_path}{DEVICE_PATH}",),
         cors_origins=[origin for profile in config.profile for origin in profile.cors_origins],
     )
 

@@ -67,12 +67,14 @@ class App:
         hosts: Hosts | None,
         base_path: str,
         unasked: Sequence[str],
+        programs: Sequence[str],
         cors_origins: Iterable[str] = (),
     ) -> None:
         """Nothing is opened yet.
 
         `address`: returns a request's client address. `unasked`: the paths under which requests have a proof of their
         own, which the portal checks. No cookie signs in there, so the origin of the request does not matter.
+        `programs`: the same, for programs alone and not for pages.
         `cors_origins`: of all profiles. A preflight request is answered for all alike, so that it does not show who
         runs what.
         """
@@ -91,6 +93,7 @@ class App:
         self._address = address
         self._hosts = hosts
         self._unasked = tuple(path.encode() for path in unasked)
+        self._programs = tuple(path.encode() for path in programs)
         self._cors = cors.AllowedOrigins(cors_origins)
         self._tasks: set[asyncio.Task[None]] = set()
         self._prefix = f"{base_path}user/".encode()
@@ -171,8 +174,7 @@ class App:
             return
         identity, by_cookie = self._callers.who(proof, lookups, at_app=target is not None)
         from_elsewhere = is_writing(request) and not proof.ours and (by_cookie or proof.brought.authorization is None)
-        # At these two, a client or a provider proves itself by what it sends.
-        if from_elsewhere and path != self._open_to_all and not path.startswith(self._unasked):
+        if from_elsewhere and not self._proves_itself(path, proof):
             raise Refusal(403, _NOT_OURS)
         if target is None:
             if head.websocket:
@@ -232,6 +234,16 @@ class App:
             carry(request, route, caller=caller, refuse=self._refuse_upstream)
         else:
             self._elsewhere(request, identity, target, page=proof.brought.wants_page)
+
+    def _proves_itself(self, path: bytes, proof: Proof) -> bool:
+        """Return whether a client proves itself by what it sends: OAuth's, a provider, or a program that signs in.
+
+        Such a program is no page: it says nothing of an origin.
+        """
+        if path == self._open_to_all or path.startswith(self._unasked):
+            return True
+        a_page = proof.brought.origin is not None or proof.brought.fetch_site is not None
+        return path.startswith(self._programs) and not a_page
 
     def _send_there(self, request: Request, origin: str) -> None:
         """Redirect to the host that answers this path. Raises Refusal for what must not be repeated elsewhere."""

@@ -17,6 +17,7 @@ from gateway.auth.proof import GoneError, UnsureError
 from gateway.auth.throttle import WRONG
 from portal.site.sign_in import Provider, RefusedError, UnansweredError
 from state.records.models import Standing
+from tests.hub import eventually
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="creating accounts needs root")
 OWN_IDS = ("--key", "UID_MIN=47000", "--key", "UID_MAX=47999", "--key", "GID_MIN=47000", "--key", "GID_MAX=47999")
@@ -36,6 +37,19 @@ def shadow(password):
     ).stdout.decode()
 
 
+def change(command):
+    """Change the machine's accounts, as soon as no other test does so (useradd(8): exit code 1 and 10 for a lock)."""
+    done = None
+
+    def tried():
+        nonlocal done
+        done = subprocess.run(command, capture_output=True, text=True)
+        return "cannot lock" not in done.stderr
+
+    eventually(tried, what="the lock of the accounts")
+    assert done.returncode == 0, (command[0], done.stderr)
+
+
 class Machine:
     """Creates accounts and PAM services with unique names."""
 
@@ -47,16 +61,16 @@ class Machine:
     def account(self, kind, password="right", *more):
         name = f"{self.prefix}{kind}"
         command = ["useradd", *OWN_IDS, "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/sh"]
-        subprocess.run([*command, "--password", shadow(password), *more, name], check=True, capture_output=True)
+        change([*command, "--password", shadow(password), *more, name])
         self.made.append(["userdel", name])
         return name
 
     def group(self, kind, *members):
         name = f"{self.prefix}{kind}"
-        subprocess.run(["groupadd", *OWN_IDS[4:], name], check=True, capture_output=True)
+        change(["groupadd", *OWN_IDS[4:], name])
         self.made.append(["groupdel", name])
         for member in members:
-            subprocess.run(["usermod", "-aG", name, member], check=True, capture_output=True)
+            change(["usermod", "-aG", name, member])
         return name
 
     def service(self, kind, text):
@@ -67,7 +81,7 @@ class Machine:
 
     def remove(self):
         for command in reversed(self.made):
-            subprocess.run(command, check=True, capture_output=True)
+            change(command)
         for path in self.files:
             path.unlink()
 

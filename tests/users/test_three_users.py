@@ -7,7 +7,6 @@ import contextlib
 import os
 import pwd
 import secrets
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from tests import secret_scan
 from tests.batch.launchers.local.making import HOMES, unix_users
 from tests.browser.test_main_job import SLOW
 from tests.chromium import launch
-from tests.gateway.test_pam import PLAIN, SERVICES, shadow
+from tests.gateway.test_pam import PLAIN, SERVICES, change, shadow
 from tests.hub import eventually
 from tests.users.users_hub import UsersHub, short
 
@@ -34,19 +33,13 @@ service = "{service}"
 """
 
 
-def set_password(user):
-    """Other tests lock the machine's accounts for moments, too."""
-    command = ["usermod", "--password", shadow(PASSWORD), user]
-    eventually(lambda: subprocess.run(command, capture_output=True).returncode == 0, what="the password")
-
-
 @pytest.fixture
 def hub(short_folder):
     secret_scan.add_secret(PASSWORD, "password")
     service = SERVICES / f"towpath-test-{USERS[0]}"
     with unix_users(*USERS) as folder, contextlib.ExitStack() as stack:
         for user in USERS:
-            set_password(user)
+            change(["usermod", "--password", shadow(PASSWORD), user])
         service.write_text(PLAIN)
         stack.callback(service.unlink)
         provider = PROVIDER.format(service=service.name)
@@ -78,9 +71,6 @@ def work(hub, user):
 
 
 def test_three_users_work_at_once_each_in_their_own_home(hub):
-    client, refused = signed_in(hub, USERS[0], "wrong")
-    client.close()
-    assert refused.status_code == 403
     with ThreadPoolExecutor(len(USERS)) as threads:
         owners = list(threads.map(lambda user: work(hub, user), USERS))
     assert owners == [pwd.getpwnam(user).pw_uid for user in USERS]
@@ -94,6 +84,9 @@ def test_three_users_work_at_once_each_in_their_own_home(hub):
         with contextlib.closing(hub.api(user)) as api:
             api.delete(f"/users/{user}/server")
             hub.until(api, user, status="stopped")
+    client, refused = signed_in(hub, USERS[0], "wrong")  # last: the next attempt would have to wait
+    client.close()
+    assert refused.status_code == 403
 
 
 def in_a_terminal(hub, browser):
