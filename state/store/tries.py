@@ -41,7 +41,8 @@ for at, key in ipairs(KEYS) do
   local over = counts[at] - free
   local delay = 0
   if over >= 1 then delay = math.min(most, first * 2 ^ math.min(over - 1, 60)) end
-  local shut = string.format('%.3f', now + delay)
+  -- Not blocked is no time: requests arrive in another order than their clocks were read.
+  local shut = delay > 0 and string.format('%.3f', now + delay) or '0'
   redis.call('HSET', key, 'count', counts[at], 'since', string.format('%.3f', since[at]), 'shut', shut)
   redis.call('PEXPIRE', key, math.ceil(math.max(counts[at] * leak, delay) * 1000) + 1000)
   reply[at + 1] = shut

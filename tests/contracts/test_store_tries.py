@@ -50,6 +50,16 @@ def test_a_thousand_simultaneous_attempts_count_as_a_thousand(on_store):
     on_store(body)
 
 
+def test_simultaneous_attempts_do_not_block_each_other(on_store):
+    """A class behind one address: the clock of an attempt may have been read before that of one that came first."""
+
+    async def body(store):
+        await fail(store, 1, now=NOW + 0.2)
+        await fail(store, 2, now=NOW)
+
+    on_store(body)
+
+
 def test_an_attempt_that_must_wait_is_not_counted(on_store):
     async def body(store):
         await fail(store, 4, limits={ANYWHERE: LIMIT})
